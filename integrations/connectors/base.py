@@ -1,0 +1,241 @@
+"""What a connector is: facts about a vendor, as values, and plain functions with fixed shapes.
+
+A connector holds no decisions. It never imports another connector, models or settings. Its functions talk to the
+vendor through the ``Client`` they are given and raise only the errors of ``core.errors``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from integrations.core.errors import SyncError
+from integrations.core.records import Record
+from integrations.core.values import Kind, Text, Value
+from integrations.toolkit.http import Client, Limit
+from integrations.toolkit.refusals import ErrorRule
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a stream. ``clinical`` fields are named so that they can be refused; decoders drop them."""
+
+    name: str
+    kind: Kind = Text
+    label: str = ""
+    personal: bool = False
+    clinical: bool = False
+    natural_key: bool = False
+    writable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFields:
+    """Fields known only per account: ``custom_fields.referrer``, ``metafields.clinic.referrer``.
+
+    ``released`` ones must be released by name by the agency owner before they are even decoded.
+    """
+
+    prefix: str
+    label: str
+    kind: Kind = Text
+    released: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a pass. ``next`` is where the pass goes on, None at its end (opaque text, stored as the place).
+
+    ``vendor_now`` is the vendor's clock as its answer told it. ``total`` is what the vendor claims, None if it does
+    not say: a hint for progress, never a loop condition. ``broken`` are records that could not be decoded:
+    (key, error), held one by one while the page goes on.
+    """
+
+    records: Sequence[Record]
+    next: str | None
+    vendor_now: datetime | None = None
+    total: int | None = None
+    broken: Sequence[tuple[str, SyncError]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What intake asks of a stream: everything, or what changed since an instant; ``fields`` that rules use
+    (open fields outside it are not decoded)."""
+
+    since: datetime | None
+    fields: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A look-up for one draft: its marker value and natural keys (target field -> canonical text)."""
+
+    ref: str
+    marker: str
+    keys: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Who answered to a ``Wanted``: records carrying the marker, and per natural key those found by it."""
+
+    by_marker: tuple[Record, ...] = ()
+    by_key: Mapping[str, tuple[Record, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteItem:
+    """One step of one write. ``current`` None means create; else bring ``fields`` (the patch) to that record.
+
+    ``wanted`` is the whole wish, for steps that need more than the patch (an address is written whole).
+    """
+
+    ref: str
+    fields: Mapping[str, Value]
+    wanted: Mapping[str, Value]
+    current: Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One item's outcome: what the target answered, or the error. ``record`` is the target as it is now.
+
+    After a step the shell diffs again and calls for the next step, so a writer may do one step at a time.
+    """
+
+    ref: str
+    record: Record | None = None
+    error: SyncError | None = None
+    request_id: str = ""
+
+
+class ReadPage(Protocol):
+    def __call__(self, client: Client, ask: Ask, place: str | None) -> Page: ...
+
+
+class ReadMany(Protocol):
+    """Records by key, in batches; a key that is gone is absent from the answer."""
+
+    def __call__(self, client: Client, keys: Sequence[str], fields: frozenset[str]) -> Mapping[str, Record]: ...
+
+
+class Find(Protocol):
+    def __call__(
+        self, client: Client, wanted: Sequence[Wanted], fields: frozenset[str], marker: str
+    ) -> Mapping[str, Answer]: ...
+
+
+class WriteMany(Protocol):
+    def __call__(
+        self, client: Client, items: Sequence[WriteItem], fields: frozenset[str], marker: str
+    ) -> Sequence[Written]: ...
+
+
+class Prepare(Protocol):
+    """Makes what a flow needs at the target before its first write (a marker's definition). Converges."""
+
+    def __call__(self, client: Client, marker: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One kind of thing at a vendor. Without ``write_many`` it cannot be a target, without ``read_page`` no source.
+
+    ``settle`` is how long after a lost create an empty look-up proves nothing.
+    ``batch`` is the most items one ``read_many``, ``find`` or ``write_many`` call takes.
+    """
+
+    name: str
+    label: str
+    fields: tuple[Field, ...]
+    open_fields: tuple[OpenFields, ...] = ()
+    read_page: ReadPage | None = None
+    read_many: ReadMany | None = None
+    find: Find | None = None
+    write_many: WriteMany | None = None
+    prepare: Prepare | None = None
+    settle: timedelta = timedelta(seconds=60)
+    batch: int = 10
+    admin_url: Callable[[Mapping[str, str], str], str] | None = None  # (account facts, key) -> https link for people
+
+    def find_field(self, name: str) -> Field | OpenFields | None:
+        """The field of that name, an open-field family it belongs to, or None."""
+        for known in self.fields:
+            if known.name == name:
+                return known
+        return next((family for family in self.open_fields if name.startswith(family.prefix)), None)
+
+    def kind_of(self, name: str) -> Kind:
+        """Raises KeyError for a field this stream does not have."""
+        known = self.find_field(name)
+        if known is None:
+            raise KeyError(name)
+        return known.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One box of the connection form."""
+
+    name: str
+    label: str
+    secret: bool = False
+    required: bool = True
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A connection's account as a connector sees it: normalised account id, credentials, and probed facts."""
+
+    name: str
+    credentials: Mapping[str, str]
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What "Test connection" found. ``subject`` owns the quota; ``account_id`` must never change on a connection.
+
+    ``findings`` are (word, sentence) pairs for people: word is ``ok``, ``warning`` or ``problem``.
+    ``facts`` are kept on the connection (zone, currency, plan, granted scopes); no personal values.
+    """
+
+    account_id: str
+    account_name: str
+    subject: str
+    zone: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    findings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def works(self) -> bool:
+        return all(word != "problem" for word, _ in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """A vendor. ``normalise_account`` turns what a person typed into the one account id, or raises ValueError with
+    a sentence; ``origin`` builds the https origin from account and credentials, validated before it is a host."""
+
+    name: str
+    label: str
+    credentials: tuple[Credential, ...]
+    limit: Limit
+    streams: tuple[Stream, ...]
+    normalise_account: Callable[[str, Mapping[str, str]], str]
+    origin: Callable[[Account], str]
+    headers: Callable[[Account], Mapping[str, str]]
+    verify: Callable[[Client], Probe]
+    account_label: str = ""  # what to ask for when the account is not implied by the credentials; "" = implied
+    subject: Callable[[Account], str] = lambda account: account.name  # quota subject before the first probe
+    never: tuple[str, ...] = ()  # path prefixes the client refuses to call
+    errors: Mapping[int, ErrorRule] = field(default_factory=dict)  # the vendor's own meaning of statuses
+
+    def stream(self, name: str) -> Stream:
+        """Raises KeyError for a stream this vendor does not have."""
+        for stream in self.streams:
+            if stream.name == name:
+                return stream
+        raise KeyError(name)
