@@ -215,17 +215,19 @@ def stop(var: Path) -> bool:
     _refuse_someone_elses(var)
     server = _locate(var)
     with _lock(var):
-        return _stop(server)
+        running = _stop(server)
+        if server.socket_note.exists():
+            shutil.rmtree(server.socket_note.read_text().strip(), ignore_errors=True)
+            server.socket_note.unlink()
+    return running
 
 
 def _stop(server: Server) -> bool:
+    """End the server if it runs; its socket's folder stays, so that addresses handed out remain good."""
     running = _postmaster(server) is not None
     if running:
         _run(server, "pg_ctl", "stop", "-D", str(server.data), "-m", "fast", "-w", "-t", str(START_S))
     _wait_for_stragglers(server)
-    if server.socket_note.exists():
-        shutil.rmtree(server.socket_note.read_text().strip(), ignore_errors=True)
-        server.socket_note.unlink()
     return running
 
 

@@ -40,8 +40,8 @@ def create_roles_and_database(
     for name in ENTERED:
         _ensure_role(connection, name, sql.SQL("NOLOGIN NOINHERIT"))
     createdb = sql.SQL("CREATEDB" if owner_may_create_databases else "NOCREATEDB")
-    _ensure_role(connection, OWNER, _sign_in(passwords.owner) + createdb)
-    _ensure_role(connection, LOGIN, _sign_in(passwords.login) + sql.SQL("NOCREATEDB"))
+    _ensure_role(connection, OWNER, _sign_in(connection, OWNER, passwords.owner) + createdb)
+    _ensure_role(connection, LOGIN, _sign_in(connection, LOGIN, passwords.login) + sql.SQL("NOCREATEDB"))
     connection.execute(
         sql.SQL("GRANT {} TO {}").format(_names(ENTERED), _names((LOGIN, OWNER))),
     )
@@ -58,8 +58,10 @@ def hand_over_schema(connection: psycopg.Connection) -> None:
     connection.execute(sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(_names((LOGIN, *ENTERED))))
 
 
-def _sign_in(password: str) -> sql.Composed:
-    return sql.SQL("LOGIN NOINHERIT PASSWORD {} ").format(sql.Literal(password))
+def _sign_in(connection: psycopg.Connection, role: str, password: str) -> sql.Composed:
+    """The password is sent as its verifier, so that a server that logs statements does not log it."""
+    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+    return sql.SQL("LOGIN NOINHERIT PASSWORD {} ").format(sql.Literal(verifier.decode()))
 
 
 def _names(names: tuple[str, ...]) -> sql.Composed:
