@@ -205,8 +205,8 @@ def start_reporting(dsn: str, *, environment: str) -> None:
 
 
 def report_options() -> dict[str, Any]:
+    """Collect as little as can be told to the library (personal data is off unless asked for), then rebuild the rest."""
     return {
-        "send_default_pii": False,
         "include_local_variables": False,
         "max_request_body_size": "never",
         "max_breadcrumbs": 0,

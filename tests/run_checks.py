@@ -60,7 +60,13 @@ def main() -> int:
         print(f"[{number}/{len(todo)}] {step.label:<12}", end="", flush=True)
         began = time.monotonic()
         done = subprocess.run(
-            step.command, cwd=ROOT, env=os.environ | step.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            step.command,
+            cwd=ROOT,
+            env=os.environ | step.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
         print(f"{'ok' if done.returncode == 0 else 'FAILED'}  {time.monotonic() - began:.1f} s")
         if done.returncode != 0:

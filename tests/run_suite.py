@@ -30,7 +30,10 @@ def fetch_chromium() -> str | None:
     """Bring a browser: playwright's own build, else Debian's package where we are root."""
     attempts = [[sys.executable, "-m", "playwright", "install", "chromium"]]
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        attempts += [["apt-get", "update", "-q"], ["apt-get", "install", "-q", "-y", "--no-install-recommends", "chromium"]]
+        attempts += [
+            ["apt-get", "update", "-q"],
+            ["apt-get", "install", "-q", "-y", "--no-install-recommends", "chromium"],
+        ]
     for command in attempts:
         print("No Chromium found; trying:", " ".join(command), flush=True)
         try:

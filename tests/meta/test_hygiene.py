@@ -20,7 +20,9 @@ def pins(lock: str) -> dict[str, str]:
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_names_no_index_and_no_machine(lock):
     lines = [line for line in (ROOT / lock).read_text().splitlines() if not line.startswith("#")]
-    offending = [line for line in lines if re.search(r"://|--(extra-)?index|--find-links|--trusted-host|file:| @ ", line)]
+    offending = [
+        line for line in lines if re.search(r"://|--(extra-)?index|--find-links|--trusted-host|file:| @ ", line)
+    ]
     assert offending == []
 
 
@@ -38,7 +40,9 @@ def test_both_locks_agree():
 
 def test_every_wanted_package_is_locked():
     optional = PROJECT["project"]["optional-dependencies"]
-    wanted = {re.match(r"[\w.-]+", line)[0].lower() for line in PROJECT["project"]["dependencies"] + optional["sandbox"]}
+    wanted = {
+        re.match(r"[\w.-]+", line)[0].lower() for line in PROJECT["project"]["dependencies"] + optional["sandbox"]
+    }
     assert wanted <= set(pins("requirements.lock"))
     assert {re.match(r"[\w.-]+", line)[0].lower() for line in optional["dev"]} <= set(pins("requirements-dev.lock"))
 
