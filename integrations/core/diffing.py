@@ -1,0 +1,96 @@
+"""Three-way, per field: what we want, what we last wrote, what is there now."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from integrations.core.records import Note, OnConflict, Write
+from integrations.core.values import Kind, Value
+
+
+@dataclass(frozen=True, slots=True)
+class FieldPolicy:
+    write: Write = Write.ALWAYS
+    conflict: OnConflict = OnConflict.SOURCE_WINS
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """The fields that must be written; ``conflicts`` are fields whose policy is to ask a person."""
+
+    fields: Mapping[str, Value]
+    conflicts: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.fields)
+
+
+DEFAULT = FieldPolicy()
+
+
+def new(wanted: Mapping[str, Value], kind_of: Callable[[str], Kind]) -> Patch:
+    """What a record that does not exist yet must be created with: every wished field that holds something."""
+    return Patch({name: value for name, value in wanted.items() if kind_of(name).canon(value)})
+
+
+def diff(
+    wanted: Mapping[str, Value],
+    current: Mapping[str, Value],
+    *,
+    kind_of: Callable[[str], Kind],
+    digest: Callable[[str, Value], str],
+    written: Mapping[str, str],
+    policies: Mapping[str, FieldPolicy],
+) -> Patch:
+    """The patch that makes ``current`` as ``wanted``.
+
+    ``written`` holds, per field, the digest of what the target answered to our last write; ``digest(name, value)``
+    computes the same for a value. A wish for nothing clears a field only if we wrote what is there: what somebody
+    else put into a field we never filled is not ours to blank. A field absent from ``current`` cannot be compared
+    and is left alone (a shop may withhold it).
+    """
+    fields: dict[str, Value] = {}
+    conflicts: list[str] = []
+    notes: list[Note] = []
+    for name, value in wanted.items():
+        if name not in current:
+            continue
+        policy = policies.get(name, DEFAULT)
+        there = current[name]
+        kind = kind_of(name)
+        want_text, there_text = kind.canon(value), kind.canon(there)
+        if kind.satisfied(want_text, there_text) or _mode_says_no(policy.write, want_text, there_text):
+            continue
+        last = written.get(name)
+        if not want_text and not last:
+            continue
+        if _is_touched(policy, last, digest(name, there), there_text):
+            if policy.conflict is OnConflict.TARGET_WINS:
+                notes.append(Note("field.target_kept", name))
+                continue
+            if policy.conflict is OnConflict.HOLD:
+                conflicts.append(name)
+                continue
+        fields[name] = value
+    return Patch(fields, tuple(conflicts), tuple(notes))
+
+
+def _mode_says_no(write: Write, wanted: str, there: str) -> bool:
+    if write is Write.IF_NEW:
+        return True
+    if write is Write.IF_EMPTY:
+        return bool(there)
+    if write is Write.APPEND:
+        return set(wanted.split("\n")) <= set(there.split("\n"))
+    return False
+
+
+def _is_touched(policy: FieldPolicy, last: str | None, now: str, there: str) -> bool:
+    """Whether somebody else wrote this field since we did.
+
+    Where we never wrote it, a filled field counts as touched only for fields that the target owns by policy
+    (marketing consent): elsewhere the first wish may overwrite what a match found.
+    """
+    if last is None:
+        return policy.conflict is not OnConflict.SOURCE_WINS and bool(there)
+    return now != last

@@ -1,0 +1,35 @@
+"""Keyed digests of drafts and fields.
+
+Keyed with the clinic's own key (HMAC-SHA256), because plain hashes of e-mails or phones can be guessed and would
+link one person across clinics. Digests are compared, never reversed.
+"""
+
+import hmac
+from collections.abc import Callable, Mapping
+
+from integrations.core.records import Draft
+from integrations.core.values import Kind, Value
+
+WISH_BYTES = 16
+FIELD_BYTES = 8
+KindOf = Callable[[str], Kind]
+
+
+def wish(key: bytes, draft: Draft, kind_of: KindOf) -> bytes:
+    """The fingerprint of a draft: equal for equal wishes, whatever the order of their fields."""
+    fields = draft.fields
+    parts = [f"{name}\x1f{kind_of(name).canon(fields[name])}" for name in sorted(fields)]
+    parts.append("gone" if draft.gone else "live")
+    return hmac.digest(key, "\x1e".join(parts).encode(), "sha256")[:WISH_BYTES]
+
+
+def of_field(key: bytes, name: str, value: Value, kind_of: KindOf) -> str:
+    """The digest of one field's canonical text, as hexadecimal; ``""`` where the field holds nothing."""
+    canon = kind_of(name).canon(value)
+    if not canon:
+        return ""
+    return hmac.digest(key, f"{name}\x1f{canon}".encode(), "sha256")[:FIELD_BYTES].hex()
+
+
+def of_fields(key: bytes, values: Mapping[str, Value], kind_of: KindOf) -> dict[str, str]:
+    return {name: of_field(key, name, value, kind_of) for name, value in values.items()}

@@ -1,0 +1,169 @@
+"""Cliniko and Shopify: which fields flow, how records match, and what each clinic may decide."""
+
+from collections.abc import Mapping, Sequence
+
+from integrations.connectors.cliniko.patients import PATIENTS, custom_field_name
+from integrations.connectors.shopify.customers import CUSTOMERS
+from integrations.core.matching import Matching, NaturalKey
+from integrations.core.records import OnConflict, Record
+from integrations.core.rules import Choice, Context, FreeText, Rule
+from integrations.core.values import Value
+from integrations.flows.kind import Derived, FlowKind, Verdict
+
+ADDRESS = ("address.address1", "address.address2", "address.city", "address.zip")
+ADDRESS_ALL = (
+    *ADDRESS,
+    "address.firstName",
+    "address.lastName",
+    "address.company",
+    "address.provinceCode",
+    "address.countryCode",
+)
+
+
+def _lines_2_and_3(values: Mapping[str, Value], _: Context) -> Value:
+    lines = [str(values[name]).strip() for name in ("address_2", "address_3") if values.get(name)]
+    return ", ".join(line for line in lines if line) or None
+
+
+def _country(values: Mapping[str, Value], context: Context) -> Value:
+    """The code, else the old free-text country, else the clinic's own."""
+    return values.get("country_code") or values.get("country") or context.country
+
+
+def _no_privacy_consent(record: Record, context: Context) -> Verdict | None:
+    """``false`` means the person refused; ``null`` that nobody asked, which the clinic judges."""
+    accepted = record.values.get("accepted_privacy_policy")
+    if accepted is False:
+        return Verdict("skip", "record.privacy_refused")
+    if accepted is None and context.settings["privacy_unknown"] == "skip":
+        return Verdict("skip", "record.privacy_unknown")
+    return None
+
+
+def _missing_email(fields: Mapping[str, Value], context: Context) -> Verdict | None:
+    if fields.get("email") or context.settings["missing_email"] == "create":
+        return None
+    return Verdict(context.settings["missing_email"], "record.email_missing")
+
+
+def _no_name(fields: Mapping[str, Value], _: Context) -> Verdict | None:
+    if fields.get("firstName") or fields.get("lastName"):
+        return None
+    return Verdict("hold", "record.name_missing")
+
+
+def _finish(fields: dict[str, Value], context: Context) -> dict[str, Value]:
+    """No address without a line of it, no consent without the channel it is for, no province the shop cannot know."""
+    if not any(fields.get(name) for name in ADDRESS) and not fields.get("address.company"):
+        fields.update(dict.fromkeys((name for name in ADDRESS_ALL if name in fields)))
+    if fields.get("address.countryCode") != "AU" and "address.provinceCode" in fields:
+        fields["address.provinceCode"] = None
+    for channel, consent in (("email", "emailMarketing"), ("phone", "smsMarketing")):
+        if not fields.get(channel) and consent in fields:
+            fields[consent] = None
+    fields[f"tag.{context.settings['archived_tag']}"] = None
+    return fields
+
+
+def _gone(context: Context) -> Mapping[str, Value] | Verdict:
+    choice = context.settings["archived"]
+    if choice == "tag":
+        return {f"tag.{context.settings['archived_tag']}": True}
+    if choice == "disable_marketing":
+        return {"emailMarketing": False, "smsMarketing": False}
+    if choice == "hold":
+        return Verdict("hold", "record.archived_ask")
+    return Verdict("skip", "record.archived")
+
+
+def _company(settings: Mapping[str, str]) -> Sequence[Rule]:
+    name = settings.get("company_field", "").strip()
+    if not name:
+        return ()
+    return (Rule("address.company", custom_field_name(name), ("single_line",)),)
+
+
+PATIENTS_TO_CUSTOMERS = FlowKind(
+    name="patients-to-customers",
+    label="Patients become customers",
+    source_vendor="cliniko",
+    source=PATIENTS,
+    target_vendor="shopify",
+    target=CUSTOMERS,
+    rules=(
+        Rule("firstName", "first_name", ("single_line",)),
+        Rule("lastName", "last_name", ("single_line",)),
+        Rule("email", "email", ("email",)),
+        Rule("phone", "phone", ("e164",), unusable="bad_phone"),
+        Rule("address.firstName", "first_name", ("single_line",)),
+        Rule("address.lastName", "last_name", ("single_line",)),
+        Rule("address.address1", "address_1", ("single_line",)),
+        Rule("address.address2", "address_2_and_3", ("single_line",)),
+        Rule("address.city", "city", ("single_line",)),
+        Rule("address.provinceCode", "state", ("au_state",)),
+        Rule("address.zip", "post_code", ("single_line",)),
+        Rule("address.countryCode", "country_or_default", ("country_code",)),
+        Rule("emailMarketing", "accepted_email_marketing", conflict=OnConflict.TARGET_WINS),
+        Rule("smsMarketing", "accepted_sms_marketing", conflict=OnConflict.TARGET_WINS),
+    ),
+    matching=Matching(
+        marker="metafields.suture.cliniko_patient_id",
+        natural=(
+            NaturalKey("email", confirm="lastName", setting="shared_email", shared_code="match.shared_email"),
+            NaturalKey("phone", confirm="lastName", setting="shared_phone", shared_code="match.shared_phone"),
+        ),
+    ),
+    settings=(
+        Choice(
+            "missing_email",
+            "Patient without an e-mail",
+            (("hold", "Ask a person"), ("skip", "Leave out"), ("create", "Create without an e-mail")),
+        ),
+        Choice(
+            "shared_email",
+            "E-mail that belongs to another customer",
+            (("hold", "Ask a person"), ("create", "Create without the e-mail")),
+        ),
+        Choice(
+            "shared_phone",
+            "Phone that belongs to another customer",
+            (("drop", "Leave the phone out, with a note"), ("hold", "Ask a person")),
+        ),
+        Choice(
+            "bad_phone",
+            "Phone number that cannot be used",
+            (("drop", "Leave the phone out, with a note"), ("hold", "Ask a person")),
+        ),
+        Choice(
+            "archived",
+            "Archived patient who already is a customer",
+            (
+                ("tag", "Add a tag"),
+                ("ignore", "Do nothing"),
+                ("disable_marketing", "Switch marketing off"),
+                ("hold", "Ask a person"),
+            ),
+        ),
+        FreeText("archived_tag", "Tag for archived patients", "Customers and shop staff may see it.", default="inactive"),
+        Choice(
+            "privacy_unknown",
+            "Patient who has not answered the privacy question",
+            (("allow", "Sync"), ("skip", "Leave out")),
+        ),
+        FreeText(
+            "company_field",
+            "Custom field that holds the company",
+            "The name as it stands in the practice system. The agency owner must release it first.",
+        ),
+    ),
+    derived=(
+        Derived("address_2_and_3", "Address lines 2 and 3", _lines_2_and_3),
+        Derived("country_or_default", "Country, else the clinic's", _country),
+    ),
+    refuse=(_no_privacy_consent,),
+    check=(_no_name, _missing_email),
+    finish=_finish,
+    gone=_gone,
+    extra_rules=_company,
+)

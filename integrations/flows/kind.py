@@ -1,0 +1,249 @@
+"""A flow kind is a value; a plan is a flow kind with one clinic's configuration, ready to judge records."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from integrations.connectors.base import OpenFields, Stream
+from integrations.core.diffing import FieldPolicy
+from integrations.core.mapping import Mapped, Mapper, Problem, compile_rules
+from integrations.core.matching import Matching
+from integrations.core.records import Draft, Note, OnConflict, Record, State, Write
+from integrations.core.rules import Choice, Context, FreeText, Rule, Transform
+from integrations.core.transforms import TRANSFORMS
+from integrations.core.values import Value
+from integrations.toolkit.phones import TOOLKIT_TRANSFORMS
+
+ALL_TRANSFORMS: Mapping[str, Transform] = {**TRANSFORMS, **TOOLKIT_TRANSFORMS}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a record does not pass: ``word`` is "skip" or "hold"."""
+
+    word: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A source field computed from others before the rules see the record."""
+
+    name: str
+    label: str
+    compute: Callable[[Mapping[str, Value], Context], Value]
+
+
+@dataclass(frozen=True, slots=True)
+class ValueMapSpec:
+    """A value map a kind uses, with its defaults and the actions or values a line may name (empty = free text)."""
+
+    name: str
+    label: str
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    actions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FlowKind:
+    """Facts of a flow as shipped. Functions are plain and pure.
+
+    ``refuse`` judge the record before mapping, ``check`` the made fields after it, ``finish`` gives fields their last
+    shape, ``gone`` makes the wish for an archived record that is linked (or a verdict). ``extra_rules`` come from
+    settings (the company's custom field). ``start`` is the default of the flow's start.
+    """
+
+    name: str
+    label: str
+    source_vendor: str
+    source: Stream
+    target_vendor: str
+    target: Stream
+    rules: tuple[Rule, ...]
+    matching: Matching
+    settings: tuple[Choice | FreeText, ...] = ()
+    value_maps: tuple[ValueMapSpec, ...] = ()
+    derived: tuple[Derived, ...] = ()
+    refuse: tuple[Callable[[Record, Context], Verdict | None], ...] = ()
+    check: tuple[Callable[[Mapping[str, Value], Context], Verdict | None], ...] = ()
+    finish: Callable[[dict[str, Value], Context], dict[str, Value]] = lambda fields, _: fields
+    gone: Callable[[Context], Mapping[str, Value] | Verdict] = lambda _: Verdict("skip", "record.archived")
+    extra_rules: Callable[[Mapping[str, str]], Sequence[Rule]] = lambda _: ()
+    start: str = "all"
+
+    @property
+    def marker(self) -> str:
+        return self.matching.marker
+
+    def default_settings(self) -> dict[str, str]:
+        return {setting.name: setting.default for setting in self.settings}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a clinic configured, as a revision froze it. ``rules`` are departures, ``removed`` target fields."""
+
+    rules: tuple[Rule, ...] = ()
+    removed: frozenset[str] = frozenset()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    value_maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "rules": [
+                {
+                    "target": rule.target,
+                    "source": rule.source,
+                    "transforms": list(rule.transforms),
+                    "write": rule.write.value,
+                    "conflict": rule.conflict.value,
+                }
+                for rule in self.rules
+            ],
+            "removed": sorted(self.removed),
+            "settings": dict(self.settings),
+            "value_maps": {name: dict(lines) for name, lines in self.value_maps.items()},
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, object]) -> "Config":
+        """Reads what ``as_json`` wrote; the shape is ours, so a misfit is a bug and raises."""
+        rules, removed = stored.get("rules", []), stored.get("removed", [])
+        settings, value_maps = stored.get("settings", {}), stored.get("value_maps", {})
+        if not (isinstance(rules, list) and isinstance(removed, list)):
+            raise TypeError("rules and removed are lists")
+        if not (isinstance(settings, dict) and isinstance(value_maps, dict)):
+            raise TypeError("settings and value maps are objects")
+        return cls(
+            rules=tuple(
+                Rule(
+                    target=rule["target"],
+                    source=rule["source"],
+                    transforms=tuple(rule["transforms"]),
+                    write=Write(rule["write"]),
+                    conflict=OnConflict(rule["conflict"]),
+                )
+                for rule in rules
+            ),
+            removed=frozenset(removed),
+            settings=settings,
+            value_maps=value_maps,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a plan makes of a record: a draft; or a skip code; or problems that hold it."""
+
+    record: Record
+    draft: Draft | None = None
+    notes: tuple[Note, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    skip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A flow kind as one clinic runs it."""
+
+    kind: FlowKind
+    context: Context
+    rules: tuple[Rule, ...]
+    mapper: Mapper
+    source_fields: frozenset[str]
+    target_fields: frozenset[str]
+    policies: Mapping[str, FieldPolicy]
+
+    def wish(self, record: Record) -> Wish:
+        """The draft for a live record, or why there is none. Merged records are the shell's business."""
+        for refuse in self.kind.refuse:
+            if verdict := refuse(record, self.context):
+                return _judged(record, verdict, ())
+        if record.state is State.ARCHIVED:
+            return self._gone(record)
+        mapped = self._map(record)
+        if mapped.problems:
+            return Wish(record, notes=mapped.notes, problems=mapped.problems)
+        fields = self.kind.finish(dict(mapped.fields), self.context)
+        fields[self.kind.marker] = record.key
+        for check in self.kind.check:
+            if verdict := check(fields, self.context):
+                return _judged(record, verdict, mapped.notes)
+        return Wish(record, Draft(fields), mapped.notes)
+
+    def _map(self, record: Record) -> Mapped:
+        if self.kind.derived:
+            values = dict(record.values)
+            for derived in self.kind.derived:
+                values[derived.name] = derived.compute(values, self.context)
+            record = replace(record, values=values)
+        return self.mapper(record)
+
+    def _gone(self, record: Record) -> Wish:
+        made = self.kind.gone(self.context)
+        if isinstance(made, Verdict):
+            return _judged(record, made, ())
+        return Wish(record, Draft(made, gone=True))
+
+
+def _judged(record: Record, verdict: Verdict, notes: tuple[Note, ...]) -> Wish:
+    if verdict.word == "skip":
+        return Wish(record, notes=notes, skip=verdict.code)
+    return Wish(record, notes=notes, problems=((verdict.code, ""),))
+
+
+def effective_rules(kind: FlowKind, config: Config) -> tuple[Rule, ...]:
+    """The kind's rules, the settings' rules, and the clinic's departures from both, one per target field."""
+    rules = {rule.target: rule for rule in (*kind.rules, *kind.extra_rules({**kind.default_settings(), **config.settings}))}
+    for departure in config.rules:
+        shipped = rules.get(departure.target)
+        rules[departure.target] = replace(departure, unusable=shipped.unusable) if shipped else departure
+    return tuple(rule for target, rule in rules.items() if target not in config.removed)
+
+
+def rule_problem(kind: FlowKind, rule: Rule, released: Sequence[str]) -> str:
+    """Why a rule may not be used, as an error code, or ``""``. The one gate for forms, provisioning and plans.
+
+    Clinical fields cannot be mapped; custom fields only once released by name; targets only what the kind's target
+    stream allows to be written, never the marker.
+    """
+    names = {derived.name for derived in kind.derived}
+    known = kind.source.find_field(rule.source)
+    if known is None and rule.source not in names:
+        return "rule.source_unknown"
+    if isinstance(known, OpenFields):
+        if known.released and rule.source not in released:
+            return "rule.source_not_released"
+    elif known is not None and known.clinical:
+        return "rule.source_clinical"
+    target = kind.target.find_field(rule.target)
+    if target is None or rule.target == kind.marker:
+        return "rule.target_unknown"
+    if not isinstance(target, OpenFields) and (target.clinical or not target.writable):
+        return "rule.target_unknown"
+    if any(name not in ALL_TRANSFORMS for name in rule.transforms):
+        return "rule.transform_unknown"
+    return ""
+
+
+def make_plan(kind: FlowKind, config: Config, context: Context, released: Sequence[str]) -> Plan:
+    """A plan. Rules that may not be used (a release taken back, say) are left out: fail closed.
+
+    ``context.settings`` and value maps are completed with the kind's defaults.
+    """
+    context = replace(
+        context,
+        settings={**kind.default_settings(), **config.settings},
+        value_maps={spec.name: {**spec.defaults, **config.value_maps.get(spec.name, {})} for spec in kind.value_maps},
+    )
+    rules = tuple(rule for rule in effective_rules(kind, config) if not rule_problem(kind, rule, released))
+    gone = kind.gone(context)
+    gone_fields = frozenset() if isinstance(gone, Verdict) else frozenset(gone)
+    return Plan(
+        kind=kind,
+        context=context,
+        rules=rules,
+        mapper=compile_rules(rules, ALL_TRANSFORMS, context),
+        source_fields=frozenset(rule.source for rule in rules),
+        target_fields=frozenset(rule.target for rule in rules) | gone_fields | {kind.marker},
+        policies={rule.target: FieldPolicy(rule.write, rule.conflict) for rule in rules},
+    )

@@ -1,0 +1,32 @@
+"""Tables of connections, flows and the sync itself."""
+
+from integrations.models.connection import Connection, ConnectionState
+from integrations.models.delivery import IN_FLIGHT, OPEN, Delivery, DeliveryState
+from integrations.models.flow import Flow, FlowRevision, MappingRule, Mode, ValueMap
+from integrations.models.link import Link, LinkState
+from integrations.models.log import Action, Outcome, SyncLogEntry
+from integrations.models.quota import QuotaBudget
+from integrations.models.run import BUCKETS, Run, RunState
+
+__all__ = [
+    "BUCKETS",
+    "IN_FLIGHT",
+    "OPEN",
+    "Action",
+    "Connection",
+    "ConnectionState",
+    "Delivery",
+    "DeliveryState",
+    "Flow",
+    "FlowRevision",
+    "Link",
+    "LinkState",
+    "MappingRule",
+    "Mode",
+    "Outcome",
+    "QuotaBudget",
+    "Run",
+    "RunState",
+    "SyncLogEntry",
+    "ValueMap",
+]

@@ -1,0 +1,101 @@
+"""The outbox: one wish on its way to one target, and the write-ahead intent of its write."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from integrations.models.connection import Connection
+from integrations.models.flow import Flow
+from integrations.models.run import Run
+from tenants.walls import TenantForeignKey, TenantModel
+
+
+class DeliveryState(models.TextChoices):
+    WAITING = "waiting", "Waiting"
+    HELD = "held", "Needs a person"
+    CLAIMED = "claimed", "Being worked on"
+    SENDING = "sending", "Being written"
+    UNCERTAIN = "uncertain", "Checking what happened"
+    DONE = "done", "Done"
+
+
+OPEN = (DeliveryState.WAITING, DeliveryState.HELD)
+IN_FLIGHT = (DeliveryState.CLAIMED, DeliveryState.SENDING, DeliveryState.UNCERTAIN)
+
+
+class Delivery(TenantModel):
+    """Per flow and source key at most one open and one in flight; an open one is not claimed while another flies.
+
+    ``sealed_draft`` holds the wish, encrypted with the clinic's key and bound to tenant, flow and source key; it is
+    erased when the delivery is done. A record that could not be mapped has none: it is read again on retry.
+    ``guarded`` marks a wish that archives or clears and so waits for its pass to end (mass-change guard).
+    ``codes`` are all problems, ``code`` the first. ``plan`` says, without values, what was or would be done.
+    ``decision`` is what a person chose on the error desk: a candidate, fields to leave out.
+    ``looks`` counts empty look-ups of an uncertain create; ``crashes`` claims that ended without a word.
+    """
+
+    flow = TenantForeignKey(Flow, on_delete=models.CASCADE, related_name="deliveries")
+    run = TenantForeignKey(Run, on_delete=models.CASCADE, related_name="deliveries")
+    target = TenantForeignKey(Connection, on_delete=models.PROTECT, related_name="+")
+    source_key = models.CharField(max_length=64)
+    source_version = models.CharField(max_length=64, blank=True)
+    revision_number = models.PositiveIntegerField(default=0)
+    wish = models.BinaryField(null=True)
+    sealed_draft = models.BinaryField(null=True)
+    state = models.CharField(max_length=10, choices=DeliveryState, default=DeliveryState.WAITING)
+    outcome = models.CharField(max_length=12, blank=True)
+    code = models.CharField(max_length=60, blank=True)
+    codes = models.JSONField(default=list)
+    notes = models.JSONField(default=list)
+    plan = models.JSONField(default=dict)
+    decision = models.JSONField(default=dict)
+    candidates = ArrayField(models.CharField(max_length=255), default=list)
+    target_key = models.CharField(max_length=255, blank=True)
+    guarded = models.BooleanField(default=False)
+    backfill = models.BooleanField(default=False)
+    tries = models.PositiveSmallIntegerField(default=0)
+    crashes = models.PositiveSmallIntegerField(default=0)
+    looks = models.PositiveSmallIntegerField(default=0)
+    creates = models.PositiveSmallIntegerField(default=0)
+    not_before = models.DateTimeField()
+    lease_until = models.DateTimeField(null=True)
+    fence = models.PositiveIntegerField(default=0)
+    sent_at = models.DateTimeField(null=True)
+    ignored_until = models.DateTimeField(null=True)
+    ignored_reason = models.CharField(max_length=255, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    held_at = models.DateTimeField(null=True)
+    done_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "flow", "source_key"],
+                condition=models.Q(state__in=OPEN),
+                name="delivery_one_open",
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "flow", "source_key"],
+                condition=models.Q(state__in=IN_FLIGHT),
+                name="delivery_one_in_flight",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["tenant", "target", "backfill", "not_before"],
+                name="delivery_due",
+                condition=models.Q(state="waiting"),
+            ),
+            models.Index(
+                fields=["tenant", "target", "not_before"],
+                name="delivery_in_flight",
+                condition=models.Q(state__in=IN_FLIGHT),
+            ),
+            models.Index(fields=["tenant", "-held_at"], name="delivery_held", condition=models.Q(state="held")),
+            models.Index(fields=["tenant", "flow", "source_key"], name="delivery_by_key"),
+            models.Index(fields=["tenant", "run"], name="delivery_by_run"),
+            models.Index(fields=["done_at"], name="delivery_done_age", condition=models.Q(state="done")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source_key} ({self.get_state_display()})"

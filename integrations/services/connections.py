@@ -1,0 +1,198 @@
+"""Connections: opening a client, testing an account, keeping credentials, and the breaker."""
+
+import json
+import random
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection as database
+from django.db.models import F
+
+from integrations.connectors import CONNECTORS
+from integrations.connectors.base import Account, Connector, Probe
+from integrations.core import errors
+from integrations.models import Connection, ConnectionState
+from integrations.services.quota import open_gate
+from integrations.toolkit.http import Client, HttpClient
+from integrations.vault import open_vault
+from tenants.services import record_audit
+from tenants.walls import app_now, current_scope, tenant_tx
+
+
+class BadAccount(ValueError):
+    """What was typed does not name an account; the message is a sentence for the person."""
+
+
+def save_credentials(connection: Connection, given: Mapping[str, str]) -> None:
+    """Seals credentials; boxes left empty keep what was there. The account is normalised and must stay valid.
+
+    Raises BadAccount. Call inside the clinic's transaction; the connection has a primary key already.
+    """
+    connector = CONNECTORS[connection.vendor]
+    kept = {**credentials_of(connection), **{name: value.strip() for name, value in given.items() if value.strip()}}
+    missing = [box.label for box in connector.credentials if box.required and not kept.get(box.name)]
+    if missing:
+        raise BadAccount(f"Missing: {', '.join(missing)}.")
+    try:
+        connection.account = connector.normalise_account(connection.account, kept)
+        connector.origin(_account(connection, kept))
+    except ValueError as refusal:
+        raise BadAccount(str(refusal)) from None
+    vault = open_vault(connection.tenant_id)
+    connection.sealed_credentials = vault.seal(json.dumps(kept).encode(), bound_to=_bound(connection))
+    secret = {box.name for box in connector.credentials if box.secret}
+    connection.hints = {name: value[-4:] if name in secret else value for name, value in kept.items()}
+    connection.state, connection.state_code = ConnectionState.UNVERIFIED, ""
+    connection.failures, connection.open_until = 0, None
+    connection.save(
+        update_fields=["account", "sealed_credentials", "hints", "state", "state_code", "failures", "open_until"]
+    )
+
+
+def credentials_of(connection: Connection) -> dict[str, str]:
+    """The opened credentials; inside the clinic's transaction. Never show, log or keep them."""
+    if not connection.sealed_credentials:
+        return {}
+    plain = open_vault(connection.tenant_id).unseal(connection.sealed_credentials, bound_to=_bound(connection))
+    opened: dict[str, str] = json.loads(plain)
+    return opened
+
+
+def _bound(connection: Connection) -> str:
+    return f"connection:{connection.pk}:credentials"
+
+
+def _account(connection: Connection, credentials: Mapping[str, str]) -> Account:
+    return Account(name=connection.account, credentials=credentials, facts=connection.facts)
+
+
+def quota_subject(connector: Connector, account: Account, probed: str) -> str:
+    return probed or connector.subject(account)
+
+
+def open_client(tenant_id: int, connection: Connection, *, interactive: bool = False, patience_s: float | None = None) -> Client:
+    """The one client through which this connection is called. Opens its own transaction to read the credentials."""
+    with tenant_tx(tenant_id, reason="open client"):
+        credentials = credentials_of(connection)
+    connector = CONNECTORS[connection.vendor]
+    account = _account(connection, credentials)
+    gate = open_gate(
+        connector.name,
+        quota_subject(connector, account, connection.quota_subject),
+        connector.limit,
+        interactive=interactive,
+        patience_s=settings.SUTURE_QUOTA_PATIENCE_S if patience_s is None else patience_s,
+    )
+    return HttpClient(
+        vendor=connector.name,
+        account=account.name,
+        tenant_id=tenant_id,
+        origin=connector.origin(account),
+        sandbox_origin=stand_in(connector, account),
+        headers=connector.headers(account),
+        facts=account.facts,
+        gate=gate,
+        errors=connector.errors,
+        never=connector.never,
+        assert_idle=assert_idle,
+        current_tenant=lambda: getattr(current_scope(), "id", None),
+    )
+
+
+def assert_idle() -> None:
+    """No vendor is called while a scope, and with it a transaction, is open."""
+    if current_scope() is not None or (database.in_atomic_block and not database.savepoint_ids):
+        raise RuntimeError("a vendor must not be called inside a transaction")
+
+
+def stand_in(connector: Connector, account: Account) -> str:
+    """The stand-in that SUTURE_VENDOR_URLS names for the vendor (sandbox only), or ``""`` for the real one.
+
+    ``{account}`` is the first label of the account's own host.
+    """
+    override = str(settings.SUTURE_VENDOR_URLS.get(connector.name, ""))
+    return override.replace("{account}", connector.origin(account).removeprefix("https://").split(".")[0])
+
+
+def test_connection(tenant_id: int, connection_id: int, *, actor: str = "", opener: Callable[..., Client] = open_client) -> Probe | errors.SyncError:
+    """Asks the vendor who we are, and keeps what it says. Returns the probe, or the error in the core's words.
+
+    A key of another account than the one this connection was made for is refused: its links would be wrong.
+    """
+    with tenant_tx(tenant_id, actor=actor, reason="test connection"):
+        connection = Connection.objects.get(pk=connection_id)
+    try:
+        probe = CONNECTORS[connection.vendor].verify(opener(tenant_id, connection, interactive=True, patience_s=20))
+        if connection.vendor_account and probe.account_id != connection.vendor_account:
+            raise errors.AccountError("connection.other_account")
+    except errors.SyncError as error:
+        with tenant_tx(tenant_id, actor=actor, reason="test connection"):
+            record_failure(connection_id, error, tested=True)
+            record_audit(action="connection.tested", target=connection.name, diff={"result": error.code})
+        return error
+    with tenant_tx(tenant_id, actor=actor, reason="test connection"):
+        _keep(connection_id, probe)
+        record_audit(action="connection.tested", target=connection.name, diff={"result": "ok" if probe.works else "problem"})
+    return probe
+
+
+def _keep(connection_id: int, probe: Probe) -> None:
+    now = app_now()
+    Connection.objects.filter(pk=connection_id).update(
+        vendor_account=probe.account_id,
+        quota_subject=probe.subject,
+        zone=probe.zone,
+        facts={**probe.facts, "account_name": probe.account_name},
+        findings=[{"word": word, "sentence": sentence} for word, sentence in probe.findings],
+        state=ConnectionState.OK if probe.works else ConnectionState.NEEDS_REAUTH,
+        state_code="" if probe.works else "connection.probe_failed",
+        state_since=now,
+        tested_at=now,
+        last_answer_at=now,
+        failures=0,
+        open_until=None,
+    )
+
+
+def record_success(connection_id: int, now: datetime) -> None:
+    """The account answers: closes the breaker. Writes only when there is something to say."""
+    stale = now - timedelta(seconds=30)
+    row = Connection.objects.filter(pk=connection_id)
+    row.filter(state=ConnectionState.FAILING).update(state=ConnectionState.OK, state_code="", state_since=now)
+    row.exclude(failures=0, open_until=None, last_answer_at__gt=stale).update(
+        failures=0, open_until=None, last_answer_at=now
+    )
+
+
+def record_failure(connection_id: int, error: errors.SyncError, *, tested: bool = False) -> datetime | None:
+    """Tells the connection what went wrong and returns when to try again (None: not before a person acted).
+
+    An account error pauses it at once; an outage opens the breaker after five failures in a row, with growing waits.
+    """
+    now = app_now()
+    row = Connection.objects.filter(pk=connection_id)
+    if tested:
+        row.update(tested_at=now)
+    if isinstance(error, errors.AccountError):
+        row.update(state=ConnectionState.NEEDS_REAUTH, state_code=error.code, state_since=now, findings=[])
+        return None
+    if isinstance(error, errors.Throttled):
+        return error.retry_at
+    if not isinstance(error, errors.Unavailable | errors.Uncertain):
+        return None
+    row.update(failures=F("failures") + 1)
+    failures = row.values_list("failures", flat=True).get()
+    retry_at = now + timedelta(seconds=backoff_s(failures))
+    if failures >= settings.SUTURE_BREAKER_FAILURES:
+        row.exclude(state=ConnectionState.FAILING).update(
+            state=ConnectionState.FAILING, state_code=error.code, state_since=now
+        )
+    row.update(open_until=retry_at)
+    return retry_at
+
+
+def backoff_s(tries: int) -> float:
+    """Seconds to wait after so many failures: exponential, capped, with full jitter above a floor of one half."""
+    ceiling = min(settings.SUTURE_BACKOFF_CAP_S, settings.SUTURE_BACKOFF_BASE_S * 2 ** max(0, tries - 1))
+    return float(ceiling * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing

@@ -1,0 +1,405 @@
+"""Intake: read the source page by page, map, gate, and put wishes into the outbox.
+
+Touches only the source. Each page's deliveries, counts and place commit together, so a crash re-reads at most a page.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db.models import F
+
+from integrations.connectors.base import Ask, Page
+from integrations.core import errors, fingerprint
+from integrations.core.records import Draft, Record, State
+from integrations.flows.kind import Wish
+from integrations.models import IN_FLIGHT, OPEN, Delivery, DeliveryState, Flow, LinkState, Mode, Run, RunState
+from integrations.services import connections, merges, synclog
+from integrations.services.counts import Moves, bucket_of
+from integrations.services.jobs import Job, load_job
+from integrations.toolkit.http import Client
+from tenants.walls import app_now, insert_rows, tenant_tx
+
+
+class LeaseLost(Exception):
+    """Somebody else took this run over: stop, save nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What one slice of a pass came to. ``more``: the pass goes on; ``retry_at``: not before then."""
+
+    more: bool
+    retry_at: datetime | None = None
+    code: str = ""
+
+
+def start_run(flow_id: int, *, trigger: str, now: datetime) -> Run | None:
+    """A new run of a flow, or None when one is already live. Call inside the clinic's transaction.
+
+    Decides what the pass asks: everything on a flow's first pass and when a change of rules or mode wants it; else
+    what changed since the watermark less the overlap, and once a day less two days (late rows).
+    """
+    flow = Flow.objects.select_for_update().get(pk=flow_id)
+    live = Run.objects.filter(flow=flow, state=RunState.RUNNING).exists()
+    if live or flow.mode == Mode.OFF or flow.stopped_code:
+        return None
+    full = flow.wants_full_pass or flow.watermark is None
+    since = None
+    if not full:
+        late = flow.swept_at is None or now - flow.swept_at >= timedelta(seconds=settings.SUTURE_SWEEP_EVERY_S)
+        since = flow.watermark - timedelta(
+            seconds=settings.SUTURE_SWEEP_BACK_S if late else settings.SUTURE_OVERLAP_S
+        )
+        if late:
+            flow.swept_at = now
+    else:
+        flow.swept_at = now
+    flow.wants_full_pass = False
+    if flow.activated_at is None:
+        flow.activated_at = now
+    flow.save(update_fields=["swept_at", "wants_full_pass", "activated_at"])
+    return Run.objects.create(
+        tenant_id=flow.tenant_id,
+        flow=flow,
+        trigger=trigger,
+        revision_number=flow.revision_number,
+        since=since,
+        started_at=now,
+    )
+
+
+def run_slice(tenant_id: int, run_id: int, *, seconds: float, client: Client | None = None) -> Slice:
+    """Carries a pass on for about ``seconds``. Vendor errors end the slice with a code and leave the place as it is.
+
+    Raises LeaseLost when another worker holds the run.
+    """
+    with tenant_tx(tenant_id, reason="intake"):
+        run = _claim(run_id)
+        if run is None:
+            return Slice(more=False)
+        job = load_job(run.flow_id, revision_number=run.revision_number)
+        flow = Flow.objects.get(pk=run.flow_id)
+        started = app_now()
+    try:
+        client = client or connections.open_client(tenant_id, job.source)
+        return PageReader(job, run, flow, client).read_until(started + timedelta(seconds=seconds))
+    except errors.SyncError as error:
+        return _interrupted(tenant_id, job, run, error)
+
+
+def start_instant(flow: Flow) -> datetime | None:
+    """Records made before this are left out: the flow's activation, a date in the clinic's zone, or None for all."""
+    if flow.start == "all":
+        return None
+    if flow.start == "activation":
+        return flow.activated_at
+    zone = ZoneInfo(flow.tenant.time_zone)
+    return datetime.combine(date.fromisoformat(flow.start), time(), tzinfo=zone).astimezone(UTC)
+
+
+def _claim(run_id: int) -> Run | None:
+    """Takes the run's lease by one conditional update. A run that crashed too often fails instead."""
+    now = app_now()
+    lease = now + timedelta(seconds=settings.SUTURE_LEASE_S)
+    free = Run.objects.filter(pk=run_id, state=RunState.RUNNING).exclude(lease_until__gt=now).exclude(not_before__gt=now)
+    if not free.update(lease_until=lease, fence=F("fence") + 1, crashes=F("crashes") + 1):
+        return None
+    run = Run.objects.get(pk=run_id)
+    if run.crashes > settings.SUTURE_CRASH_TRIES:
+        Run.objects.filter(pk=run_id).update(
+            state=RunState.FAILED, code="internal.run_crashes", finished_at=now, lease_until=None
+        )
+        return None
+    return run
+
+
+def _interrupted(tenant_id: int, job: Job, run: Run, error: errors.SyncError) -> Slice:
+    """Lets the run go, its place kept; tells the connection what happened."""
+    with tenant_tx(tenant_id, reason="intake"):
+        retry_at = connections.record_failure(job.source.pk, error)
+        fatal = isinstance(error, errors.AccountError | errors.VendorChanged | errors.RecordError)
+        changes: dict[str, object] = {"lease_until": None, "crashes": 0, "code": error.code, "not_before": retry_at}
+        if fatal:
+            changes |= {"state": RunState.FAILED, "finished_at": app_now()}
+        if not Run.objects.filter(pk=run.pk, fence=run.fence, state=RunState.RUNNING).update(**changes):
+            raise LeaseLost
+        if fatal:
+            guard_mass_change(job.flow_id, run.pk, app_now())
+    return Slice(more=not fatal, retry_at=retry_at, code=error.code)
+
+
+@dataclass(slots=True)
+class Known:
+    """What the outbox and the links know of a page's keys, read in two queries."""
+
+    wishes: dict[str, bytes] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    linked: set[str] = field(default_factory=set)
+    open: dict[str, tuple[int, int, str, bytes | None]] = field(default_factory=dict)
+    flying: dict[str, bytes | None] = field(default_factory=dict)
+
+
+class PageReader:
+    """One claimed slice of a pass."""
+
+    def __init__(self, job: Job, run: Run, flow: Flow, client: Client) -> None:
+        self.job, self.run, self.fence, self.client = job, run, run.fence, client
+        self.starts_at = start_instant(flow)
+        self.pilot = frozenset(flow.pilot_keys) if flow.mode == Mode.PILOT else None
+        self.place = run.place
+        self.ask = Ask(since=run.since, fields=job.plan.source_fields)
+
+    def read_until(self, deadline: datetime) -> Slice:
+        read_page = self.job.source_stream.read_page
+        if read_page is None:
+            raise errors.VendorChanged("flow.source_unreadable", stream=self.job.source_stream.name)
+        while True:
+            page = read_page(self.client, self.ask, self.place)
+            survivors = self._survivors(page)
+            with tenant_tx(self.job.tenant_id, reason="intake"):
+                now = app_now()
+                self.accept(page, survivors, now)
+                if page.next is None:
+                    finish_pass(self.job, self.run.pk, self.fence, now)
+                    connections.record_success(self.job.source.pk, now)
+                    return Slice(more=False)
+                if now >= deadline:
+                    self._let_go()
+                    connections.record_success(self.job.source.pk, now)
+                    return Slice(more=True)
+            self.place = page.next
+
+    def _survivors(self, page: Page) -> Mapping[str, Record]:
+        """The records that merged ones in this page were merged into, read now so that nobody waits for them."""
+        in_page = {record.key for record in page.records}
+        wanted = {record.merged_into for record in page.records if record.state is State.MERGED and record.merged_into}
+        missing = sorted(wanted - in_page)
+        if not missing or self.job.source_stream.read_many is None:
+            return {}
+        return self.job.source_stream.read_many(self.client, missing, self.job.plan.source_fields)
+
+    def accept(self, page: Page, survivors: Mapping[str, Record], now: datetime) -> None:
+        """One page into the outbox, with its counts and the run's new place. One transaction, the caller's."""
+        moves, log = Moves(), synclog.Log(self.job.flow_id, self.run.pk, now)
+        merged = [record for record in page.records if record.state is State.MERGED]
+        merges.follow(self.job, merged, log)
+        moves.read(self.run.pk, "skipped", len(merged))
+        wishes = self._wishes(page, survivors, moves, log)
+        known = know(self.job.flow_id, [wish.record.key for wish in wishes])
+        Outbox(self.job, self.run.pk, known, moves=moves, log=log, now=now).put(wishes)
+        self._advance(page, moves, now)
+        log.save()
+
+    def _wishes(self, page: Page, survivors: Mapping[str, Record], moves: Moves, log: synclog.Log) -> list[Wish]:
+        """The page's records mapped, newest reading of a key last; those that mode or start leave out are counted."""
+        wishes: dict[str, Wish] = {}
+        for record in (*page.records, *survivors.values()):
+            if record.state is State.MERGED:
+                continue
+            skip = self._left_out(record)
+            if skip:
+                moves.read(self.run.pk, "skipped")
+                log.add(record.key, "skip", "skipped", code=skip)
+            elif record.key in wishes:
+                moves.read(self.run.pk, "superseded")
+                wishes[record.key] = self.job.plan.wish(record)
+            else:
+                wishes[record.key] = self.job.plan.wish(record)
+        for key, error in page.broken:
+            broken = Record(key=key, version="", values={})
+            wishes.setdefault(key, Wish(broken, problems=((error.code, str(error.facts.get("path", ""))),)))
+        return list(wishes.values())
+
+    def _left_out(self, record: Record) -> str:
+        if self.pilot is not None and record.key not in self.pilot:
+            return "mode.pilot"
+        if self.starts_at and record.created_at and record.created_at < self.starts_at:
+            return "mode.before_start"
+        return ""
+
+    def _advance(self, page: Page, moves: Moves, now: datetime) -> None:
+        newest = max((record.changed_at for record in page.records if record.changed_at), default=None)
+        seen = max((moment for moment in (newest, self.run.newest_seen) if moment), default=None)
+        self.run.newest_seen = seen
+        if self.run.vendor_now is None:
+            self.run.vendor_now = page.vendor_now
+        if self.run.expected is None:
+            self.run.expected = page.total
+        deltas = moves.of(self.run.pk)
+        counts = {name: F(name) + delta for name, delta in deltas.items() if delta}
+        saved = Run.objects.filter(pk=self.run.pk, fence=self.fence, state=RunState.RUNNING).update(
+            place=page.next,
+            vendor_now=self.run.vendor_now,
+            newest_seen=seen,
+            expected=self.run.expected,
+            pages=F("pages") + 1,
+            crashes=0,
+            code="",
+            lease_until=now + timedelta(seconds=settings.SUTURE_LEASE_S),
+            **counts,
+        )
+        if not saved:
+            raise LeaseLost
+        moves.save(besides=self.run.pk)
+
+    def _let_go(self) -> None:
+        Run.objects.filter(pk=self.run.pk, fence=self.fence).update(lease_until=None)
+
+
+def know(flow_id: int, keys: Sequence[str]) -> Known:
+    """What is known of these keys: the last delivered wish, the open and the flying delivery."""
+    known = Known()
+    for key, wish, gone in LinkState.objects.filter(flow_id=flow_id, source_key__in=keys).values_list(
+        "source_key", "wish", "gone"
+    ):
+        known.linked.add(key)
+        known.wishes[key] = bytes(wish)
+        if gone:
+            known.gone.add(key)
+    rows = Delivery.objects.filter(flow_id=flow_id, source_key__in=keys, state__in=(*OPEN, *IN_FLIGHT))
+    for pk, run_id, key, state, wish in rows.values_list("pk", "run_id", "source_key", "state", "wish"):
+        print_of_wish = bytes(wish) if wish is not None else None
+        if state in OPEN:
+            known.open[key] = (pk, run_id, state, print_of_wish)
+        else:
+            known.flying[key] = print_of_wish
+    return known
+
+
+class Outbox:
+    """Puts a page's wishes into the outbox: one gate, one insert, and one update per superseded row."""
+
+    COLUMNS = (
+        "flow_id",
+        "run_id",
+        "target_id",
+        "source_key",
+        "source_version",
+        "revision_number",
+        "wish",
+        "sealed_draft",
+        "state",
+        "code",
+        "codes",
+        "notes",
+        "guarded",
+        "not_before",
+        "created_at",
+        "held_at",
+    )
+
+    def __init__(self, job: Job, run_id: int, known: Known, *, moves: Moves, log: synclog.Log, now: datetime) -> None:
+        self.job, self.run_id, self.known = job, run_id, known
+        self.moves, self.log, self.now = moves, log, now
+
+    def put(self, wishes: Sequence[Wish]) -> None:
+        rows = [row for wish in wishes if (row := self._row(wish)) is not None]
+        insert_rows(Delivery, self.COLUMNS, rows)
+
+    def _row(self, wish: Wish) -> tuple[object, ...] | None:
+        key = wish.record.key
+        if wish.skip or (wish.draft and wish.draft.gone and not self._was_delivered(key)):
+            self.moves.read(self.run_id, "skipped")
+            self.log.add(key, "skip", "skipped", code=wish.skip or "record.archived_unlinked")
+            return None
+        print_of_wish = self._fingerprint(wish)
+        if self._is_known(key, print_of_wish):
+            return None
+        self._supersede(key)
+        bucket = "held" if wish.problems else "waiting"
+        self.moves.read(self.run_id, bucket)
+        if wish.problems:
+            self.log.add(key, "map", "held", code=wish.problems[0][0], fields=[name for _, name in wish.problems if name])
+        return self._values(wish, print_of_wish)
+
+    def _was_delivered(self, key: str) -> bool:
+        """An archived record nobody ever delivered makes no customer."""
+        return key in self.known.linked or key in self.known.flying
+
+    def _fingerprint(self, wish: Wish) -> bytes:
+        if wish.draft is not None:
+            return self.job.fingerprint(wish.draft)
+        told = "\x1e".join(f"{code}\x1f{name}" for code, name in wish.problems)
+        return fingerprint.wish(
+            self.job.vault.digest_key, Draft({self.job.kind.marker: f"{told}\x1d{wish.record.version}"}), self.job.kind_of
+        )
+
+    def _is_known(self, key: str, print_of_wish: bytes) -> bool:
+        """Equal to the newest wish: the open delivery's, else the flying one's, else the delivered one."""
+        if key in self.known.open:
+            _, _, state, newest = self.known.open[key]
+            same = newest == print_of_wish
+            bucket = "held" if state == DeliveryState.HELD else "unchanged"
+        else:
+            newest = self.known.flying[key] if key in self.known.flying else self.known.wishes.get(key)
+            same = newest == print_of_wish
+            bucket = "unchanged"
+        if same:
+            self.moves.read(self.run_id, bucket)
+        return same
+
+    def _supersede(self, key: str) -> None:
+        """A newer wish replaces an open one: the old row goes, its run counts it as superseded."""
+        if key not in self.known.open:
+            return
+        pk, run_id, state, _ = self.known.open[key]
+        if Delivery.objects.filter(pk=pk, state__in=OPEN).delete()[0]:
+            self.moves.move(run_id, bucket_of(state), "superseded")
+
+    def _values(self, wish: Wish, print_of_wish: bytes) -> tuple[object, ...]:
+        record, draft = wish.record, wish.draft
+        codes = [{"code": code, "field": name} for code, name in wish.problems]
+        return (
+            self.job.flow_id,
+            self.run_id,
+            self.job.target.pk,
+            record.key,
+            record.version,
+            self.job.revision_number,
+            print_of_wish,
+            self.job.seal(draft, record.key) if draft else None,
+            DeliveryState.WAITING.value if draft else DeliveryState.HELD.value,
+            codes[0]["code"] if codes else "",
+            codes,
+            [{"code": note.code, "field": note.field} for note in wish.notes],
+            bool(draft and draft.gone),
+            self.now,
+            self.now,
+            None if draft else self.now,
+        )
+
+
+def finish_pass(job: Job, run_id: int, fence: int, now: datetime) -> None:
+    """Ends the pass: the watermark moves, and the mass-change guard judges what the pass wants gone."""
+    run = Run.objects.get(pk=run_id)
+    seen = [moment for moment in (run.vendor_now, run.newest_seen) if moment]
+    watermark = min(seen) if run.newest_seen else None
+    if not Run.objects.filter(pk=run_id, fence=fence, state=RunState.RUNNING).update(
+        state=RunState.DONE, finished_at=now, lease_until=None, place=None
+    ):
+        raise LeaseLost
+    flow = Flow.objects.select_for_update().get(pk=job.flow_id)
+    if watermark and (flow.watermark is None or watermark > flow.watermark):
+        flow.watermark = watermark
+    flow.last_success_at = now
+    flow.save(update_fields=["watermark", "last_success_at"])
+    guard_mass_change(job.flow_id, run_id, now)
+
+
+def guard_mass_change(flow_id: int, run_id: int, now: datetime) -> None:
+    """More than 5 % and more than 10 of a flow's links gone in one pass: hold them all and ask a person."""
+    gone = Delivery.objects.filter(run_id=run_id, guarded=True, state=DeliveryState.WAITING)
+    count = gone.count()
+    share = settings.SUTURE_MASS_CHANGE_PERCENT / 100
+    links = LinkState.objects.filter(flow_id=flow_id).count()
+    if count <= settings.SUTURE_MASS_CHANGE_COUNT or count <= share * links:
+        gone.update(guarded=False)
+        return
+    code = "guard.mass_change"
+    held = gone.update(
+        state=DeliveryState.HELD, code=code, codes=[{"code": code, "field": ""}], held_at=now, guarded=False
+    )
+    Run.objects.filter(pk=run_id).update(waiting=F("waiting") - held, held=F("held") + held)

@@ -1,0 +1,108 @@
+"""A flow with all that is needed to run it, loaded once: connections, plan, keys."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from integrations.connectors import CONNECTORS
+from integrations.connectors.base import Connector, Stream
+from integrations.core import fingerprint
+from integrations.core.records import Draft
+from integrations.core.rules import Context
+from integrations.core.values import Kind, Value
+from integrations.flows import FLOW_KINDS
+from integrations.flows.kind import Config, FlowKind, Plan, make_plan
+from integrations.models import Connection, Flow, FlowRevision
+from integrations.vault import Vault, open_vault
+from tenants.models import Tenant
+
+DRAFT_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One flow of one clinic, ready to run. Holds no database rows that somebody else may change meanwhile."""
+
+    tenant_id: int
+    flow_id: int
+    flow_name: str
+    mode: str
+    revision_number: int
+    source: Connection
+    target: Connection
+    plan: Plan
+    vault: Vault = field(repr=False)
+
+    @property
+    def kind(self) -> FlowKind:
+        return self.plan.kind
+
+    @property
+    def source_stream(self) -> Stream:
+        return self.plan.kind.source
+
+    @property
+    def target_stream(self) -> Stream:
+        return self.plan.kind.target
+
+    @property
+    def source_connector(self) -> Connector:
+        return CONNECTORS[self.source.vendor]
+
+    @property
+    def target_connector(self) -> Connector:
+        return CONNECTORS[self.target.vendor]
+
+    def kind_of(self, name: str) -> Kind:
+        return self.target_stream.kind_of(name)
+
+    def fingerprint(self, draft: Draft) -> bytes:
+        return fingerprint.wish(self.vault.digest_key, draft, self.kind_of)
+
+    def digest(self, name: str, value: Value) -> str:
+        return fingerprint.of_field(self.vault.digest_key, name, value, self.kind_of)
+
+    def seal(self, draft: Draft, source_key: str) -> bytes:
+        """The draft as an outbox row keeps it: encrypted, bound to clinic, flow and source key."""
+        body = {
+            "v": DRAFT_FORMAT,
+            "gone": draft.gone,
+            "fields": {name: self.kind_of(name).dump(value) for name, value in draft.fields.items()},
+        }
+        return self.vault.seal(json.dumps(body, separators=(",", ":")).encode(), bound_to=self._bound(source_key))
+
+    def unseal(self, sealed: bytes | memoryview, source_key: str) -> Draft:
+        body = json.loads(self.vault.unseal(sealed, bound_to=self._bound(source_key)))
+        fields: Mapping[str, object] = body["fields"]
+        return Draft({name: self.kind_of(name).load(raw) for name, raw in fields.items()}, gone=body["gone"])
+
+    def _bound(self, source_key: str) -> str:
+        return f"draft:{self.flow_id}:{source_key}"
+
+
+def load_job(flow_id: int, *, revision_number: int | None = None) -> Job:
+    """The job of a flow, by the revision a run started with or the current one. Call inside the clinic's transaction.
+
+    Raises Flow.DoesNotExist for a flow that is not this clinic's.
+    """
+    flow = Flow.objects.select_related("source", "target").get(pk=flow_id)
+    number = flow.revision_number if revision_number is None else revision_number
+    stored = FlowRevision.objects.filter(flow_id=flow_id, number=number).values_list("config", flat=True).first()
+    tenant = Tenant.objects.get(pk=flow.tenant_id)
+    return Job(
+        tenant_id=flow.tenant_id,
+        flow_id=flow.pk,
+        flow_name=flow.name,
+        mode=flow.mode,
+        revision_number=number,
+        source=flow.source,
+        target=flow.target,
+        plan=make_plan(
+            FLOW_KINDS[flow.kind], Config.from_json(stored or {}), clinic_context(tenant), flow.source.released_fields
+        ),
+        vault=open_vault(flow.tenant_id),
+    )
+
+
+def clinic_context(tenant: Tenant) -> Context:
+    return Context(country=tenant.country, zone=tenant.time_zone, currency=tenant.currency)

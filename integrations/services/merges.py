@@ -1,0 +1,50 @@
+"""Follows merges on the source side: the link of a merged record moves to the record that survives."""
+
+from collections.abc import Sequence
+
+from django.db.models import Q
+
+from integrations.core.records import Record
+from integrations.models import Link, LinkState
+from integrations.services.jobs import Job
+from integrations.services.synclog import Log
+
+
+def links_of(job: Job) -> Q:
+    """The links between this job's two streams on its two connections."""
+    return Q(
+        source_id=job.source.pk,
+        target_id=job.target.pk,
+        source_stream=job.source_stream.name,
+        target_stream=job.target_stream.name,
+    )
+
+
+def follow(job: Job, merged: Sequence[Record], log: Log) -> None:
+    """Re-points the links of merged records. Where both had a customer of their own, the survivor keeps its own and
+    the other link stays for a person to see: two customers are never merged for them."""
+    if not merged:
+        return
+    into = {record.key: record.merged_into for record in merged if record.merged_into}
+    links = {
+        link.source_key: link
+        for link in Link.objects.filter(links_of(job), source_key__in=[*into, *into.values()])
+    }
+    for gone_key, survivor in into.items():
+        link = links.get(gone_key)
+        if link is None:
+            log.add(gone_key, "skip", "skipped", code="record.merged")
+        elif survivor in links:
+            log.add(gone_key, "move", "held", target_key=link.target_key, code="record.merged_both_linked")
+        else:
+            _repoint(job, link, survivor)
+            links[survivor] = links.pop(gone_key)
+            log.add(survivor, "move", "ok", target_key=link.target_key, code="record.merged")
+
+
+def _repoint(job: Job, link: Link, survivor: str) -> None:
+    """The survivor takes the link; its next reading is delivered, so that the marker at the target follows."""
+    link.source_aliases = [*link.source_aliases, link.source_key]
+    link.source_key = survivor
+    link.save(update_fields=["source_key", "source_aliases"])
+    LinkState.objects.filter(link=link).update(source_key=survivor, wish=b"", source_version="")

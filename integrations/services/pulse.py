@@ -1,0 +1,120 @@
+"""What is due, across all clinics, seen as app_system: ids and times, nothing sealed.
+
+Used by the worker's pulse and by ``manage.py sync``. Every question is answered per connection or flow from an index,
+never by walking the outbox.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection as database
+
+from tenants.walls import app_now, system_tx
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """Work to hand out: a run to carry on or a connection to drain. ``backfill`` yields to live work."""
+
+    tenant_id: int
+    id: int
+    backfill: bool = False
+
+
+_CALLABLE = "c.state NOT IN ('paused', 'needs_reauth') AND (c.open_until IS NULL OR c.open_until <= %(now)s)"
+
+_DUE_FLOWS = f"""
+SELECT f.tenant_id, f.id FROM integrations_flow f JOIN integrations_connection c ON c.id = f.source_id
+WHERE f.mode <> 'off' AND f.stopped_code = '' AND (f.next_due_at IS NULL OR f.next_due_at <= %(now)s)
+  AND (%(flows)s::bigint[] IS NULL OR f.id = ANY(%(flows)s)) AND {_CALLABLE}
+  AND NOT EXISTS (SELECT FROM integrations_run r
+                  WHERE r.tenant_id = f.tenant_id AND r.flow_id = f.id AND r.state = 'running')
+ORDER BY f.next_due_at NULLS FIRST LIMIT %(limit)s
+"""  # noqa: S608 - constants only
+
+_DUE_RUNS = f"""
+SELECT r.tenant_id, r.id, r.since IS NULL FROM integrations_run r
+JOIN integrations_flow f ON f.id = r.flow_id JOIN integrations_connection c ON c.id = f.source_id
+WHERE r.state = 'running' AND (r.lease_until IS NULL OR r.lease_until < %(now)s)
+  AND (r.not_before IS NULL OR r.not_before <= %(now)s)
+  AND (%(flows)s::bigint[] IS NULL OR r.flow_id = ANY(%(flows)s)) AND {_CALLABLE}
+ORDER BY r.id LIMIT %(limit)s
+"""  # noqa: S608
+
+_WAITING = """SELECT FROM integrations_delivery d
+    WHERE d.tenant_id = c.tenant_id AND d.target_id = c.id AND d.state = 'waiting' AND d.backfill = {backfill}
+      AND d.not_before <= %(now)s AND NOT d.guarded"""
+
+_DUE_DRAINS = f"""
+SELECT c.tenant_id, c.id, NOT (EXISTS ({_WAITING.format(backfill="false")}))
+FROM integrations_connection c
+WHERE {_CALLABLE} AND (%(targets)s::bigint[] IS NULL OR c.id = ANY(%(targets)s)) AND (
+    EXISTS ({_WAITING.format(backfill="false")}) OR EXISTS ({_WAITING.format(backfill="true")})
+    OR EXISTS (SELECT FROM integrations_delivery d
+               WHERE d.tenant_id = c.tenant_id AND d.target_id = c.id
+                 AND (d.state IN ('claimed', 'sending') AND d.lease_until < %(now)s
+                      OR d.state = 'uncertain' AND d.not_before <= %(now)s
+                         AND (d.lease_until IS NULL OR d.lease_until < %(now)s))))
+LIMIT %(limit)s
+"""  # noqa: S608
+
+_NEXT = """
+SELECT least(
+    (SELECT min(coalesce(r.lease_until, r.not_before)) FROM integrations_run r
+     JOIN integrations_flow f ON f.id = r.flow_id JOIN integrations_connection c ON c.id = f.source_id
+     WHERE r.state = 'running' AND (%(flows)s::bigint[] IS NULL OR r.flow_id = ANY(%(flows)s))
+       AND c.state NOT IN ('paused', 'needs_reauth')),
+    (SELECT min(greatest(moment, c.open_until)) FROM integrations_connection c CROSS JOIN LATERAL (
+        SELECT least(
+            (SELECT min(d.not_before) FROM integrations_delivery d
+             WHERE d.tenant_id = c.tenant_id AND d.target_id = c.id AND d.state = 'waiting' AND NOT d.guarded),
+            (SELECT min(CASE WHEN d.state = 'uncertain' THEN greatest(d.not_before, d.lease_until) ELSE d.lease_until END)
+             FROM integrations_delivery d
+             WHERE d.tenant_id = c.tenant_id AND d.target_id = c.id AND d.state IN ('claimed', 'sending', 'uncertain'))
+        ) AS moment) AS due
+     WHERE c.state NOT IN ('paused', 'needs_reauth') AND (%(targets)s::bigint[] IS NULL OR c.id = ANY(%(targets)s))))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """Narrows questions to some flows and their target connections; None means all."""
+
+    flows: Sequence[int] | None = None
+    targets: Sequence[int] | None = None
+
+
+EVERYTHING = Only()
+
+
+def due_flows(only: Only = EVERYTHING, *, limit: int = 200) -> list[Ring]:
+    return [Ring(tenant_id, pk) for tenant_id, pk in _ask(_DUE_FLOWS, only, limit)]
+
+
+def due_runs(only: Only = EVERYTHING, *, limit: int = 200) -> list[Ring]:
+    return [Ring(tenant_id, pk, bool(full)) for tenant_id, pk, full in _ask(_DUE_RUNS, only, limit)]
+
+
+def due_drains(only: Only = EVERYTHING, *, limit: int = 1000) -> list[Ring]:
+    return [Ring(tenant_id, pk, bool(backfill)) for tenant_id, pk, backfill in _ask(_DUE_DRAINS, only, limit)]
+
+
+def next_due_at(only: Only = EVERYTHING) -> datetime | None:
+    """When the next run or delivery becomes due, None when nothing is on its way. Schedules do not count."""
+    ((moment,),) = _ask(_NEXT, only, 0)
+    return moment
+
+
+def _ask(statement: str, only: Only, limit: int) -> list[tuple]:  # type: ignore[type-arg]  # rows of several shapes
+    with system_tx("pulse"), database.cursor() as cursor:
+        cursor.execute(
+            statement,
+            {
+                "now": app_now(),
+                "limit": limit,
+                "flows": None if only.flows is None else list(only.flows),
+                "targets": None if only.targets is None else list(only.targets),
+            },
+        )
+        return cursor.fetchall()

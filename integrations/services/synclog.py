@@ -1,0 +1,65 @@
+"""Lines for the sync log, collected and written in one insert per transaction."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from integrations.models import SyncLogEntry
+from tenants.walls import current_scope, insert_rows
+
+COLUMNS = (
+    "at",
+    "flow_id",
+    "run_number",
+    "source_key",
+    "target_key",
+    "action",
+    "outcome",
+    "code",
+    "fields",
+    "duration_ms",
+    "request_id",
+    "actor",
+)
+
+
+class Log:
+    """What happened to which key; field names, never values."""
+
+    def __init__(self, flow_id: int, run_id: int | None, now: datetime) -> None:
+        self._flow_id, self._run_id, self._now = flow_id, run_id, now
+        self._rows: list[tuple[object, ...]] = []
+
+    def add(
+        self,
+        source_key: str,
+        action: str,
+        outcome: str,
+        *,
+        target_key: str = "",
+        code: str = "",
+        fields: Sequence[str] = (),
+        duration_ms: int | None = None,
+        request_id: str = "",
+        run_id: int | None = None,
+    ) -> None:
+        scope = current_scope()
+        self._rows.append(
+            (
+                self._now,
+                self._flow_id,
+                run_id or self._run_id,
+                source_key,
+                target_key,
+                action,
+                outcome,
+                code,
+                list(fields),
+                duration_ms,
+                request_id[:120],
+                getattr(scope, "actor", ""),
+            )
+        )
+
+    def save(self) -> None:
+        insert_rows(SyncLogEntry, COLUMNS, self._rows)
+        self._rows = []
