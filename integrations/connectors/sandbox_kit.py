@@ -25,7 +25,7 @@ from email.utils import formatdate
 from enum import StrEnum
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Generic, Protocol, Self, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 ADMIN = "/_sandbox/"
@@ -278,8 +278,11 @@ class SlidingWindow:
 class Vendor(Protocol):
     """A vendor with state. Called under the server's lock, so it need not lock anything itself."""
 
-    name: str
-    clock: Clock
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def clock(self) -> Clock: ...
 
     @property
     def version(self) -> int:
@@ -303,17 +306,16 @@ class Vendor(Protocol):
 
 
 Send = Callable[[bytes], None]
+V = TypeVar("V", bound=Vendor)
 
 
-class Server:
+class Server(Generic[V]):
     """A vendor on a port. Starts at once; use as a context manager or call ``stop``.
 
     With ``state_dir`` the state is read from ``<state_dir>/<vendor>.json`` and written there after changes.
     """
 
-    def __init__(
-        self, vendor: Vendor, *, port: int = 0, state_dir: Path | None = None, host: str = "127.0.0.1"
-    ) -> None:
+    def __init__(self, vendor: V, *, port: int = 0, state_dir: Path | None = None, host: str = "127.0.0.1") -> None:
         self.vendor = vendor
         self._host = host
         self.journal = Journal()

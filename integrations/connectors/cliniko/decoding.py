@@ -50,12 +50,13 @@ def decoder(fields: frozenset[str]) -> Decode:
         if slugs:
             _add_custom_fields(values, row, slugs)
         version, updated_at = _version(row)
+        created_at = payload.optional_instant(row, "created_at")
         if not (row.get("archived_at") or row.get("deleted_at") or row.get("merged_at")):
-            return Record(key, version, values, changed_at=updated_at)
+            return Record(key, version, values, changed_at=updated_at, created_at=created_at)
         ends = [at for name in _ENDS if (at := payload.optional_instant(row, name))]
         merged_into = _merged_into(row, key)
         state = State.MERGED if merged_into else State.ARCHIVED
-        return Record(key, version, values, state, merged_into, max(updated_at, *ends))
+        return Record(key, version, values, state, merged_into, max(updated_at, *ends), created_at)
 
     return decode
 
