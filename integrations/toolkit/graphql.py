@@ -108,12 +108,14 @@ def run(
     name: str = "",
     costs: Costs | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    explain: Callable[[Json], SyncError | None] = lambda _: None,
 ) -> Outcome:
     """Runs a document and classifies its answer by content. ``prefix`` begins the codes of its errors.
 
     ``cost`` is what the document is expected to request, corrected by what ``costs`` learnt under ``name``. Raises
     what concerns the whole call (``.throttled``, ``.denied``, ``.outage``, ``.refused``, ``.shape``, and all that
-    ``client.post`` raises); what concerns one alias is in ``Outcome.problems``.
+    ``client.post`` raises); what concerns one alias is in ``Outcome.problems``. ``explain`` is shown each entry of
+    ``errors`` first, for vendors whose codes alone do not say what happened; its words go into no error.
     """
     known = costs or Costs()
     asked = known.expect(name or document, cost)
@@ -128,7 +130,7 @@ def run(
         capacity=told.capacity,
         restore_rate=told.restore_rate,
     )
-    reader = _Reader(client, writes, codes, prefix, told, now)
+    reader = _Reader(client, writes, codes, prefix, told, now, explain)
     return reader.outcome(reply)
 
 
@@ -152,6 +154,7 @@ class _Reader:
     prefix: str
     cost: Cost
     now: Callable[[], datetime]
+    explain: Callable[[Json], SyncError | None]
 
     def outcome(self, reply: Reply) -> Outcome:
         body, shaped = reply.data, isinstance(reply.data, dict)
@@ -185,7 +188,8 @@ class _Reader:
         code = extensions.get("code")
         code = code if isinstance(code, str) and re.fullmatch(r"[A-Z][A-Z0-9_]{0,60}", code) else ""
         path = ".".join(steps)[:200]
-        return Problem(steps[0] if steps else "", path, self._error(code, path, extensions.get("requiredAccess")))
+        error = self.explain(found) or self._error(code, path, extensions.get("requiredAccess"))
+        return Problem(steps[0] if steps else "", path, error)
 
     def _error(self, code: str, path: str, required: object) -> SyncError:
         facts: dict[str, str | int | bool | None]

@@ -126,6 +126,7 @@ class HttpClient:
         self.vendor = vendor
         self.account = account
         self.facts = facts
+        self.calls = 0
         self.gate = gate
         self._tenant_id = tenant_id
         self._errors = errors
@@ -201,6 +202,7 @@ class HttpClient:
         self._refuse_others()
         self._refuse_path(path)
         self.gate.acquire(cost)
+        self.calls += 1
         fault: SyncError
         try:
             answered = self._wire.exchange(method, self._prefix + target, self._headers_for(content), content)
