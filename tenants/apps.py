@@ -10,7 +10,8 @@ class TenantsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from tenants import checks as walls, guard  # noqa: PLC0415 - models must be loaded first
+        from tenants import checks as walls  # noqa: PLC0415 - models must be loaded first
+        from tenants import guard  # noqa: PLC0415
         from tenants.grants import grant_third_party  # noqa: PLC0415
 
         connection_created.connect(guard.install, dispatch_uid="tenants.guard")

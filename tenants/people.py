@@ -1,0 +1,61 @@
+"""Who is asking, and what they may be where. Read afresh for every request, so that a right taken away is gone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser
+
+from tenants.models import AGENCY_ROLES, Membership, Role, Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """`agency_clinics` are the clinics an agency role reaches; `clinics` the ones they belong to, with their role."""
+
+    user_id: int | None = None
+    actor: str = ""
+    agency_id: int | None = None
+    agency_role: Role | None = None
+    agency_clinics: frozenset[int] = frozenset()
+    clinics: Mapping[int, Role] = field(default_factory=dict)
+
+    @property
+    def is_agency(self) -> bool:
+        return self.agency_role is not None
+
+    @property
+    def is_owner(self) -> bool:
+        return self.agency_role is Role.AGENCY_OWNER
+
+
+NOBODY = Person()
+
+
+def person_for(user: Any, *, hijacked_by: str = "") -> Person:
+    """Works out a signed-in user's places in two queries. `hijacked_by` is who acts as them, for the audit."""
+    if isinstance(user, AnonymousUser) or not user.is_active:
+        return NOBODY
+    memberships = list(Membership.objects.of_user(user.pk))
+    agency = [row for row in memberships if row.role in AGENCY_ROLES]
+    return Person(
+        user_id=user.pk,
+        actor=f"{hijacked_by} as {user.get_username()}" if hijacked_by else user.get_username(),
+        agency_id=agency[0].agency_id if agency else None,
+        agency_role=_highest(agency),
+        agency_clinics=_reached(agency),
+        clinics={row.tenant_id: Role(row.role) for row in memberships if row.agency_id is None and row.tenant_id},
+    )
+
+
+def _highest(memberships: list[Membership]) -> Role | None:
+    roles = {row.role for row in memberships}
+    return next((role for role in AGENCY_ROLES if role in roles), None)
+
+
+def _reached(memberships: list[Membership]) -> frozenset[int]:
+    everywhere = {row.agency_id for row in memberships if row.tenant_id is None and row.agency_id is not None}
+    reached = {row.tenant_id for row in memberships if row.tenant_id is not None}
+    if everywhere:
+        reached |= set(Tenant.objects.filter(agency_id__in=everywhere).values_list("id", flat=True))
+    return frozenset(reached)
