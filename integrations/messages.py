@@ -55,7 +55,7 @@ _TABLE: tuple[tuple[str, Owner, str, str, Fix], ...] = (
     ("rule.phone_unusable", _C, "The phone number cannot be used.", "Correct it in the practice system, with its country code if it is foreign.", Fix.CORRECT),
     ("rule.email_unusable", _C, "The e-mail address is not complete.", "Correct it in the practice system.", Fix.CORRECT),
     ("rule.not_text", _A, "A rule expects text but the field holds something else.", "Change the rule's steps or its source field.", Fix.SETTING),
-    ("rule.country_unusable", _C, "The country is not one we know.", "Choose the country from the list in the practice system.", Fix.CORRECT),
+    ("rule.country_unknown", _C, "The country is not one we know.", "Choose the country from the list in the practice system.", Fix.CORRECT),
     ("rule.source_unknown", _A, "A rule names a source field that does not exist.", "Choose another source field.", Fix.SETTING),
     ("rule.source_clinical", _A, "A rule names a clinical field. Clinical fields never leave the practice system.", "Choose another source field.", Fix.SETTING),
     ("rule.source_not_released", _A, "A rule names a custom field that is not released for this clinic.", "The agency owner can release it on the connection's page.", Fix.SETTING),

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from integrations.connectors.cliniko.patients import PATIENTS, custom_field_name
+from integrations.connectors.cliniko.decoding import custom_field_slug
+from integrations.connectors.cliniko.patients import PATIENTS
 from integrations.connectors.shopify.customers import CUSTOMERS
 from integrations.core.matching import Matching, NaturalKey
 from integrations.core.records import OnConflict, Record
@@ -11,6 +12,7 @@ from integrations.core.values import Value
 from integrations.flows.kind import Derived, FlowKind, Verdict
 
 ADDRESS = ("address.address1", "address.address2", "address.city", "address.zip")
+AU_STATES = frozenset(("ACT", "NSW", "NT", "QLD", "SA", "TAS", "VIC", "WA"))
 ADDRESS_ALL = (
     *ADDRESS,
     "address.firstName",
@@ -57,13 +59,18 @@ def _finish(fields: dict[str, Value], context: Context) -> dict[str, Value]:
     """No address without a line of it, no consent without the channel it is for, no province the shop cannot know."""
     if not any(fields.get(name) for name in ADDRESS) and not fields.get("address.company"):
         fields.update(dict.fromkeys((name for name in ADDRESS_ALL if name in fields)))
-    if fields.get("address.countryCode") != "AU" and "address.provinceCode" in fields:
+    if "address.provinceCode" in fields and not _is_province(fields):
         fields["address.provinceCode"] = None
     for channel, consent in (("email", "emailMarketing"), ("phone", "smsMarketing")):
         if not fields.get(channel) and consent in fields:
             fields[consent] = None
     fields[f"tag.{context.settings['archived_tag']}"] = None
     return fields
+
+
+def _is_province(fields: Mapping[str, Value]) -> bool:
+    """Whether the shop can know the province: it refuses an address with one that it does not."""
+    return fields.get("address.countryCode") == "AU" and fields["address.provinceCode"] in AU_STATES
 
 
 def _gone(context: Context) -> Mapping[str, Value] | Verdict:
@@ -81,7 +88,7 @@ def _company(settings: Mapping[str, str]) -> Sequence[Rule]:
     name = settings.get("company_field", "").strip()
     if not name:
         return ()
-    return (Rule("address.company", custom_field_name(name), ("single_line",)),)
+    return (Rule("address.company", f"custom_fields.{custom_field_slug(name)}", ("single_line",)),)
 
 
 PATIENTS_TO_CUSTOMERS = FlowKind(

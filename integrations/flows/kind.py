@@ -11,7 +11,7 @@ from integrations.core.records import Draft, Note, OnConflict, Record, State, Wr
 from integrations.core.rules import Choice, Context, FreeText, Rule, Transform
 from integrations.core.transforms import TRANSFORMS
 from integrations.core.values import Value
-from integrations.toolkit.phones import TOOLKIT_TRANSFORMS
+from integrations.toolkit.places import TOOLKIT_TRANSFORMS
 
 ALL_TRANSFORMS: Mapping[str, Transform] = {**TRANSFORMS, **TOOLKIT_TRANSFORMS}
 

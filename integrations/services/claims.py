@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import connection as database
@@ -110,7 +111,7 @@ def claim(target_id: int, *, limit: int) -> list[Item]:
     then waiting ones, live work before backfill. Call inside the clinic's transaction."""
     now = app_now()
     lease = now + timedelta(seconds=settings.SUTURE_LEASE_S)
-    given = {"target": target_id, "now": now, "lease": lease, "limit": limit}
+    given: dict[str, Any] = {"target": target_id, "now": now, "lease": lease, "limit": limit}
     moves = Moves()
     items: list[Item] = []
     with database.cursor() as cursor:
@@ -128,7 +129,7 @@ def claim(target_id: int, *, limit: int) -> list[Item]:
     return items
 
 
-def _item(row: tuple[object, ...]) -> tuple[Item, str]:
+def _item(row: tuple[Any, ...]) -> tuple[Item, str]:
     (pk, flow_id, run_id, key, version, revision, wish, sealed, old_state, state, fence, *rest) = row
     tries, crashes, looks, creates, sent_at, lease_until, decision, notes = rest
     decoded = json.loads(decision) if isinstance(decision, str) else decision

@@ -61,7 +61,7 @@ def start_run(flow_id: int, *, trigger: str, now: datetime) -> Run | None:
     if flow.activated_at is None:
         flow.activated_at = now
     flow.save(update_fields=["swept_at", "wants_full_pass", "activated_at"])
-    return Run.objects.create(
+    run: Run = Run.objects.create(
         tenant_id=flow.tenant_id,
         flow=flow,
         trigger=trigger,
@@ -69,6 +69,7 @@ def start_run(flow_id: int, *, trigger: str, now: datetime) -> Run | None:
         since=since,
         started_at=now,
     )
+    return run
 
 
 def run_slice(tenant_id: int, run_id: int, *, seconds: float, client: Client | None = None) -> Slice:
@@ -107,7 +108,7 @@ def _claim(run_id: int) -> Run | None:
     free = Run.objects.filter(pk=run_id, state=RunState.RUNNING).exclude(lease_until__gt=now).exclude(not_before__gt=now)
     if not free.update(lease_until=lease, fence=F("fence") + 1, crashes=F("crashes") + 1):
         return None
-    run = Run.objects.get(pk=run_id)
+    run: Run = Run.objects.get(pk=run_id)
     if run.crashes > settings.SUTURE_CRASH_TRIES:
         Run.objects.filter(pk=run_id).update(
             state=RunState.FAILED, code="internal.run_crashes", finished_at=now, lease_until=None

@@ -7,6 +7,7 @@ never by walking the outbox.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db import connection as database
 
@@ -102,11 +103,11 @@ def due_drains(only: Only = EVERYTHING, *, limit: int = 1000) -> list[Ring]:
 
 def next_due_at(only: Only = EVERYTHING) -> datetime | None:
     """When the next run or delivery becomes due, None when nothing is on its way. Schedules do not count."""
-    ((moment,),) = _ask(_NEXT, only, 0)
+    moment: datetime | None = _ask(_NEXT, only, 0)[0][0]
     return moment
 
 
-def _ask(statement: str, only: Only, limit: int) -> list[tuple]:  # type: ignore[type-arg]  # rows of several shapes
+def _ask(statement: str, only: Only, limit: int) -> list[tuple[Any, ...]]:
     with system_tx("pulse"), database.cursor() as cursor:
         cursor.execute(
             statement,
@@ -117,4 +118,5 @@ def _ask(statement: str, only: Only, limit: int) -> list[tuple]:  # type: ignore
                 "targets": None if only.targets is None else list(only.targets),
             },
         )
-        return cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows

@@ -103,9 +103,8 @@ def sync(
     before = {report.flow_id: _totals(report) for report in reports}
     while reports:
         worked = _work_once(only, openings)
-        if tell:
-            _refresh(reports)
-            tell(reports)
+        _refresh(reports)
+        tell(reports)
         if not worked and not (until_idle and _nap(only, max_wait_s)):
             break
     _refresh(reports)

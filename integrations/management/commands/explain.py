@@ -1,0 +1,5 @@
+from tenants.management.notyet import NotYetCommand
+
+
+class Command(NotYetCommand):
+    name = "explain"

@@ -1,0 +1,49 @@
+"""What is kept how long, and its removal, clinic by clinic and page by page."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Exists, OuterRef, QuerySet
+
+from integrations.models import Delivery, DeliveryState, Run, RunState, SyncLogEntry
+from tenants.walls import app_now, tenant_tx
+
+PAGE = 5000
+
+
+def remove_aged(tenant_id: int) -> dict[str, int]:
+    """Removes what is older than the settings say; returns rows removed per kind. Safe to cut anywhere."""
+    return {
+        "deliveries": _in_pages(tenant_id, _aged_deliveries),
+        "log": _in_pages(tenant_id, _aged_log),
+        "runs": _in_pages(tenant_id, _aged_runs),
+    }
+
+
+def _aged_deliveries() -> QuerySet[Delivery]:
+    edge = app_now() - timedelta(days=settings.SUTURE_KEEP_DONE_DAYS)
+    return Delivery.objects.filter(state=DeliveryState.DONE, done_at__lt=edge)
+
+
+def _aged_log() -> QuerySet[SyncLogEntry]:
+    return SyncLogEntry.objects.filter(at__lt=app_now() - timedelta(days=settings.SUTURE_KEEP_LOG_DAYS))
+
+
+def _aged_runs() -> QuerySet[Run]:
+    """Runs nothing refers to any more. A run with an open delivery stays: its counts still move."""
+    edge = app_now() - timedelta(days=settings.SUTURE_KEEP_RUN_DAYS)
+    left = Delivery.objects.filter(run_id=OuterRef("pk"))
+    return Run.objects.exclude(state=RunState.RUNNING).filter(~Exists(left), started_at__lt=edge)
+
+
+def _in_pages(tenant_id: int, aged: Callable[[], QuerySet[Any]]) -> int:
+    removed = 0
+    while True:
+        with tenant_tx(tenant_id, reason="retention"):
+            rows = aged()
+            page = list(rows.order_by("pk").values_list("pk", flat=True)[:PAGE])
+            removed += rows.model._default_manager.filter(pk__in=page).delete()[0] if page else 0
+        if len(page) < PAGE:
+            return removed
