@@ -58,6 +58,7 @@ INSTALLED_APPS = [
     "django_q",
     "django_structlog",
     "csp",
+    "config.apps.ConfigConfig",
     "tenants.apps.TenantsConfig",
     "integrations.apps.IntegrationsConfig",
     "reconciliation.apps.ReconciliationConfig",
@@ -66,6 +67,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
+    "config.headers.HeadersMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -75,6 +77,8 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "hijack.middleware.HijackUserMiddleware",
+    "tenants.middleware.PersonMiddleware",
+    "tenants.signin.SessionLimits",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
@@ -88,6 +92,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "config.look.look",
             ],
         },
     },
@@ -132,6 +137,11 @@ MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Suture"
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not _is_https  # a laptop's http://localhost
+ACCOUNT_ADAPTER = "tenants.signin.AccountAdapter"
+ACCOUNT_RATE_LIMITS = {"login": "30/m/ip", "login_failed": "20/m/ip,5/5m/key", "reauthenticate": "10/m/user"}
+MFA_ADAPTER = "tenants.signin.SecondStepAdapter"
+MFA_TOTP_TOLERANCE = 1  # one step of 30 s: telephones are late
+HIJACK_PERMISSION_CHECK = "tenants.signin.nobody_acts_as_another"
 HIJACK_LOGOUT_REDIRECT_URL = "/"
 
 SESSION_COOKIE_AGE = 7 * 24 * 3600
@@ -149,6 +159,24 @@ SUTURE_AGENCY_IDLE_S = env.int("SUTURE_AGENCY_IDLE_S", default=30 * 60)
 SUTURE_AGENCY_SESSION_S = env.int("SUTURE_AGENCY_SESSION_S", default=12 * 3600)
 SUTURE_CLINIC_IDLE_S = env.int("SUTURE_CLINIC_IDLE_S", default=8 * 3600)
 SUTURE_CLINIC_SESSION_S = env.int("SUTURE_CLINIC_SESSION_S", default=7 * 24 * 3600)
+
+# How the sites look; what is named here is in config/look.py
+
+UNFOLD = {
+    "SITE_TITLE": "Suture",
+    "SITE_HEADER": "Suture",
+    "SITE_SUBHEADER": "Agency",
+    "SITE_URL": None,
+    "SHOW_VIEW_ON_SITE": False,
+    "SHOW_BACK_BUTTON": True,
+    "STYLES": ["config.look.agency_style"],
+    "SIDEBAR": {"show_search": True, "command_search": True, "navigation": "config.look.agency_menu"},
+}
+UNFOLD_CLINIC = UNFOLD | {
+    "SITE_SUBHEADER": "config.look.clinic_name",
+    "STYLES": ["config.look.clinic_style"],
+    "SIDEBAR": {"show_search": True, "command_search": True, "navigation": "config.look.clinic_menu"},
+}
 
 # The browser's side
 
@@ -251,6 +279,9 @@ SUTURE_SETTLE_LOOKS = env.int("SUTURE_SETTLE_LOOKS", default=2)
 SUTURE_BACKOFF_BASE_S = env.float("SUTURE_BACKOFF_BASE_S", default=30)
 SUTURE_BACKOFF_CAP_S = env.float("SUTURE_BACKOFF_CAP_S", default=3600)
 SUTURE_THROTTLE_CAP_S = env.float("SUTURE_THROTTLE_CAP_S", default=15 * 60)
+SUTURE_LOOK_AFTER_S = env.float("SUTURE_LOOK_AFTER_S", default=5)
+SUTURE_PAUSED_RETRY_S = env.float("SUTURE_PAUSED_RETRY_S", default=300)
+SUTURE_QUOTA_PATIENCE_S = env.float("SUTURE_QUOTA_PATIENCE_S", default=25)
 SUTURE_MAX_TRIES = env.int("SUTURE_MAX_TRIES", default=8)
 SUTURE_CRASH_TRIES = env.int("SUTURE_CRASH_TRIES", default=3)
 SUTURE_PARENT_WAIT_S = env.float("SUTURE_PARENT_WAIT_S", default=24 * 3600)
