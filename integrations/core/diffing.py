@@ -1,6 +1,6 @@
 """Three-way, per field: what we want, what we last wrote, what is there now."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from integrations.core.records import Note, OnConflict, Write
@@ -73,6 +73,28 @@ def diff(
                 continue
         fields[name] = value
     return Patch(fields, tuple(conflicts), tuple(notes))
+
+
+def ours(
+    wanted: Mapping[str, Value],
+    answered: Mapping[str, Value],
+    *,
+    wrote: Collection[str],
+    kind_of: Callable[[str], Kind],
+) -> list[str]:
+    """The fields whose value at the target is ours: written by us, or found to be just as wished.
+
+    Only these are remembered as written. A value that was left to somebody else stays theirs, so that a later wish
+    for nothing does not blank it.
+    """
+    names = []
+    for name, value in wanted.items():
+        if name not in answered:
+            continue
+        kind = kind_of(name)
+        if name in wrote or kind.satisfied(kind.canon(value), kind.canon(answered[name])):
+            names.append(name)
+    return names
 
 
 def _mode_says_no(write: Write, wanted: str, there: str) -> bool:

@@ -85,7 +85,6 @@ class Item:
     flips_since: datetime | None = None
     digests: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
-    kept: set[str] = field(default_factory=set)
     patch: dict[str, Value] = field(default_factory=dict)
     wrote: list[str] = field(default_factory=list)
     request_id: str = ""

@@ -15,8 +15,8 @@ from django.conf import settings
 from django.db import IntegrityError, OperationalError
 
 from integrations.connectors.base import Answer, Wanted, WriteItem, Written
-from integrations.core import errors, fingerprint
-from integrations.core.diffing import FieldPolicy, Patch, diff, new
+from integrations.core import errors
+from integrations.core.diffing import FieldPolicy, Patch, diff, new, ours
 from integrations.core.matching import Decision, Found, Judge
 from integrations.core.records import Record, State, Write
 from integrations.core.values import Value
@@ -379,7 +379,6 @@ class Batch:
             return dict(new(item.wanted, self.job.kind_of).fields)
         patch = self._diff(item, item.current)
         item.notes.extend(note for note in patch.notes if note not in item.notes)
-        item.kept = {note.field for note in patch.notes}
         if patch.conflicts:
             item.patch = dict.fromkeys(patch.conflicts)
             self._finish(item, settlement.held(item, "field.conflict"))
@@ -487,11 +486,8 @@ class Batch:
         if item.current is None:
             return
         there = item.current.values
-        for name in item.wanted:
-            if name in there and name not in item.kept:
-                item.digests[name] = fingerprint.of_field(
-                    self.job.vault.digest_key, name, there[name], self.job.kind_of
-                )
+        for name in ours(item.wanted, there, wrote=item.wrote, kind_of=self.job.kind_of):
+            item.digests[name] = self.job.digest(name, there[name])
 
     def _failed(self, item: Item, error: errors.SyncError) -> Result:
         """What one item's error means for it. Only its own troubles count as its tries."""

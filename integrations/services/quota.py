@@ -39,7 +39,7 @@ WITH held AS MATERIALIZED (
     FROM (SELECT *, (amount - CASE WHEN points THEN 0 ELSE greatest(amount * 0.015, least(2, amount / 10)) END) / per_s
         AS rate FROM told) AS rated
 ), faded AS (
-    SELECT *, greatest(0, inflight * exp(-greatest(0, now - inflight_at) / {INFLIGHT_LIFE_S}) - %(reserved)s) AS flying,
+    SELECT *, greatest(0, inflight * exp(-least(greatest(0, (now - inflight_at) / {INFLIGHT_LIFE_S}), 20)) - %(reserved)s) AS flying,
         greatest(empty_at, now - size / rate) - %(refund)s / rate AS refilled_from,
         least(%(cost)s, size) AS cost
     FROM sized

@@ -1,0 +1,52 @@
+"""Named duties, each held by one holder for a time: the pulse, a doorbell that was rung, a task at work."""
+
+from datetime import timedelta
+
+from django.db import connection as database
+
+from tenants.models import Lease
+from tenants.walls import app_now, system_tx
+
+
+def take(name: str, holder: str, *, seconds: float) -> bool:
+    """Takes or renews a duty. False while another holds it."""
+    with system_tx("lease"), database.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO tenants_lease AS held (name, holder, fence, expires_at) VALUES (%s, %s, 1, app_now() + make_interval(secs => %s))
+            ON CONFLICT (name) DO UPDATE
+            SET holder = excluded.holder, expires_at = excluded.expires_at,
+                fence = held.fence + (held.holder <> excluded.holder)::int
+            WHERE held.holder = excluded.holder OR held.expires_at <= app_now()
+            """,
+            [name, holder, seconds],
+        )
+        taken: int = cursor.rowcount
+    return taken == 1
+
+
+def hold(name: str, holder: str, *, seconds: float) -> None:
+    """Takes a duty from whoever holds it: a task that starts answers the doorbell that was rung for it."""
+    with system_tx("lease"):
+        Lease.objects.update_or_create(
+            name=name, defaults={"holder": holder, "expires_at": app_now() + timedelta(seconds=seconds)}
+        )
+
+
+def drop(name: str) -> None:
+    with system_tx("lease"):
+        Lease.objects.filter(name=name).delete()
+
+
+def live(prefix: str) -> dict[str, str]:
+    """Duties that are held now, name -> holder."""
+    with system_tx("lease"):
+        rows = Lease.objects.filter(name__startswith=prefix, expires_at__gt=app_now())
+        return dict(rows.values_list("name", "holder"))
+
+
+def age_s(name: str) -> float | None:
+    """Seconds since the duty ran out (negative: still held), None when it never was."""
+    with system_tx("lease"):
+        expires = Lease.objects.filter(name=name).values_list("expires_at", flat=True).first()
+        return None if expires is None else (app_now() - expires).total_seconds()
