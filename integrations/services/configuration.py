@@ -269,7 +269,9 @@ def configure(
     """
     row: Flow = Flow.objects.select_for_update(of=("self",)).select_related("source", "target").get(pk=flow.pk)
     if revision_seen is not None and row.revision_number != revision_seen:
-        sentence = f"Somebody published revision {row.revision_number} meanwhile. Look at it, then make your change again."
+        sentence = (
+            f"Somebody published revision {row.revision_number} meanwhile. Look at it, then make your change again."
+        )
         raise refused("", "flow.revision_moved", sentence)
     before = config_of(row)
     wanted = before if config is None else tidy(FLOW_KINDS[row.kind], config)
@@ -294,10 +296,10 @@ def configure(
         _save_config(row, wanted)
         row.revision_number += 1
         _freeze(row, wanted, note, by)
-    row.save(
-        update_fields=[*changed, "wants_full_pass", "next_due_at", "settings", "revision_number"]
+    row.save(update_fields=[*changed, "wants_full_pass", "next_due_at", "settings", "revision_number"])
+    _audit(
+        "flow.configured", row, by, reason=note, diff={"fields": [*names, *changed], "revision": row.revision_number}
     )
-    _audit("flow.configured", row, by, reason=note, diff={"fields": [*names, *changed], "revision": row.revision_number})
     flow.refresh_from_db()
     return (*names, *changed)
 
@@ -352,7 +354,9 @@ def tidy(kind: FlowKind, config: Config) -> Config:
         )
     )
     maps = {
-        spec.name: {line: value for line, value in config.value_maps[spec.name].items() if spec.defaults.get(line) != value}
+        spec.name: {
+            line: value for line, value in config.value_maps[spec.name].items() if spec.defaults.get(line) != value
+        }
         for spec in kind.value_maps
         if spec.name in config.value_maps
     }
@@ -492,10 +496,14 @@ def _direction_faults(kind: FlowKind, source: Connection, target: Connection) ->
     faults = []
     if source.vendor != kind.source_vendor:
         wanted = CONNECTORS[kind.source_vendor].label
-        faults.append(Fault("source", "flow.source_vendor", f"{kind.label} reads from {wanted}; {source} is another system."))
+        faults.append(
+            Fault("source", "flow.source_vendor", f"{kind.label} reads from {wanted}; {source} is another system.")
+        )
     if target.vendor != kind.target_vendor:
         wanted = CONNECTORS[kind.target_vendor].label
-        faults.append(Fault("target", "flow.target_vendor", f"{kind.label} writes to {wanted}; {target} is another system."))
+        faults.append(
+            Fault("target", "flow.target_vendor", f"{kind.label} writes to {wanted}; {target} is another system.")
+        )
     if kind.source.read_page is None:
         faults.append(Fault("source", "flow.source_unreadable", f"{kind.source.label} cannot be read."))
     if kind.target.write_many is None:
@@ -513,7 +521,9 @@ def _schedule_faults(every: str, start: str) -> list[Fault]:
         try:
             date.fromisoformat(start)
         except ValueError:
-            faults.append(Fault("start", "flow.start", "A flow starts from all, activation, or a date such as 2026-07-01."))
+            faults.append(
+                Fault("start", "flow.start", "A flow starts from all, activation, or a date such as 2026-07-01.")
+            )
     return faults
 
 

@@ -395,7 +395,9 @@ class _Making:
         }
         tenant = Tenant.objects.filter(slug=spec.slug).first()
         if tenant is None:
-            tenant = add_tenant(agency=self._agency(), slug=spec.slug, actor=OPERATOR.actor, **{"name": spec.slug, **given})
+            tenant = add_tenant(
+                agency=self._agency(), slug=spec.slug, actor=OPERATOR.actor, **{"name": spec.slug, **given}
+            )
             self._say(f"{spec.slug}: clinic added")
             return tenant
         changed = [name for name, value in given.items() if getattr(tenant, name) != value]
@@ -404,9 +406,7 @@ class _Making:
                 setattr(tenant, name, given[name])
             tenant.full_clean()
             tenant.save(update_fields=changed)
-            record_audit(
-                "clinic.changed", target=f"tenant {tenant.pk}", diff={"fields": changed}, tenant_id=tenant.pk
-            )
+            record_audit("clinic.changed", target=f"tenant {tenant.pk}", diff={"fields": changed}, tenant_id=tenant.pk)
             self._say(f"{spec.slug}: {', '.join(changed)} changed")
         return tenant
 
@@ -444,7 +444,13 @@ class _Making:
         flow = Flow.objects.select_related("source", "target").filter(name=spec.name).first()
         if flow is None:
             flow = configuration.add_flow(
-                kind=kind, source=source, target=target, name=spec.name, by=OPERATOR, start=spec.start, every=spec.every or "15m"
+                kind=kind,
+                source=source,
+                target=target,
+                name=spec.name,
+                by=OPERATOR,
+                start=spec.start,
+                every=spec.every or "15m",
             )
             self._say(f"{where}: flow added")
         elif (flow.kind, flow.source_id, flow.target_id) != (spec.kind, source.pk, target.pk):
