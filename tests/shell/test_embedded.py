@@ -147,8 +147,8 @@ def test_a_server_that_lost_its_socket_is_replaced(var):
 
 
 def test_a_first_start_that_was_cut_off_starts_over(var):
+    server = embedded.start(var)
     embedded.stop(var)
-    server = embedded_home.locate(var)
     server.ready.unlink()
     (server.data / "PG_VERSION").unlink()
     assert asked(embedded.start(var), "SELECT 1") == 1
