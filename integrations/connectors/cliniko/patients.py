@@ -132,7 +132,7 @@ class _Place:
     def _next_page(self, link: str) -> int:
         parts = urlsplit(link)
         number = parse_qs(parts.query).get("page", [""])[-1]
-        if parts.path != PATH or not (number.isascii() and number.isdigit()) or len(number) > 9:
+        if not parts.path.endswith(PATH) or not (number.isascii() and number.isdigit()) or len(number) > 9:
             raise VendorChanged("cliniko.paging.link", page=self.page)
         if int(number) <= self.page:
             raise VendorChanged("cliniko.paging.loop", page=self.page)

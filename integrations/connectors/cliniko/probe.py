@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from integrations.connectors.base import Probe
 from integrations.connectors.cliniko.decoding import custom_field_slug
-from integrations.core.errors import AccountError
+from integrations.core.errors import AccountError, Rejected, VendorChanged
 from integrations.toolkit import payload
 from integrations.toolkit.http import Client
 from integrations.toolkit.payload import Json
@@ -17,6 +17,8 @@ Finding = tuple[str, str]
 _SUBDOMAIN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SHARD = re.compile(r"[a-z]{2}[0-9]{1,2}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
+
+_NOT_FOR_US = (AccountError, Rejected, VendorChanged)  # what an optional read may answer without stopping the probe
 
 # Labels that Cliniko shows where it names no IANA zone.
 _ZONE_OF_LABEL = {
@@ -82,7 +84,7 @@ def _zone(client: Client, user: Json) -> tuple[str, tuple[Finding, ...]]:
     """The zone of the clinic's first business; the key owner's if businesses may not be read."""
     try:
         data = payload.as_object(client.get("/v1/businesses", (("per_page", "100"),)).data, "")
-    except AccountError:
+    except _NOT_FOR_US:
         zone = _zone_of(user)
         said = ("warning", "The key's owner may not read businesses, so the zone is taken from that user.")
         return zone, (said, *_missing(zone))
@@ -111,7 +113,7 @@ def _settings(client: Client) -> _Settings:
     """Names of the clinic's custom fields, and whether Cliniko's own Xero push is on. Optional: depends on the role."""
     try:
         data = payload.as_object(client.get("/v1/settings").data, "")
-    except AccountError:
+    except _NOT_FOR_US:
         said = "The key's owner may not read the settings, so the custom fields cannot be listed by name."
         return _Settings({}, (("warning", said),))
     xero = payload.optional_obj(payload.optional_obj(data, "integrations") or {}, "xero") or {}
