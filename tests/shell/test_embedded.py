@@ -217,12 +217,12 @@ def interpreter_for_everybody() -> str | None:
 def test_a_user_is_refused_what_root_made_and_works_in_a_folder_of_its_own(var):
     embedded.start(var)
     user = pwd.getpwnam("nobody")
-    folder = Path(tempfile.mkdtemp(prefix="suture-test-"))
-    os.chown(folder, user.pw_uid, user.pw_gid)
     packages = str(Path(psycopg.__file__).resolve().parents[1])
     interpreter = interpreter_for_everybody()
     if interpreter is None or not embedded_home.is_open_to_all(Path(packages) / "psycopg"):
         pytest.skip("other users cannot walk down to the project or to its interpreter")
+    folder = Path(tempfile.mkdtemp(prefix="suture-test-"))
+    os.chown(folder, user.pw_uid, user.pw_gid)
 
     def as_user(action: str, where: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
