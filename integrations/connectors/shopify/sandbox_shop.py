@@ -1,0 +1,379 @@
+"""A shop's state and the rules by which Shopify accepts or refuses a write. Plain dictionaries, ready for JSON."""
+
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+
+Row = dict[str, object]
+Complaint = dict[str, object]
+
+_EMAIL = re.compile(r"[^@\s]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+_PHONE = re.compile(r"\+[1-9]\d{6,14}")
+_GID = re.compile(r"gid://shopify/(\w+)/(\d{1,20})(?:\?.*)?")
+PROVINCES = {
+    "AU": frozenset({"ACT", "NSW", "NT", "QLD", "SA", "TAS", "VIC", "WA"}),
+    "NZ": frozenset({"AUK", "BOP", "CAN", "GIS", "HKB", "MBH", "MWT", "NSN", "NTL", "OTA", "STL", "TAS", "TKI", "WGN", "WKO", "WTC"}),
+}  # fmt: skip
+_SINGLE_LINE = ("single_line_text_field", "id")
+_ADDRESS = (
+    "firstName", "lastName", "company", "address1", "address2", "city", "provinceCode", "countryCode", "zip", "phone",
+)  # fmt: skip
+
+
+@dataclass
+class Settings:
+    """What a test or a demo may change of a shop."""
+
+    name: str = ""
+    plan: str = "Grow"
+    zone: str = "Australia/Sydney"
+    currency: str = "AUD"
+    country: str = "AU"
+    state: str = "open"  # open, frozen, forbidden, absent, locked, suspicious
+    token: str = ""  # "" = any that does not hold "bad" or "revoked"
+    scopes: Sequence[str] = ("write_customers",)
+    protected_data: bool = True
+    search_lag_s: float = 0.0
+    served_version: str = "2026-10"
+    capacity: float = 2000.0
+    restore_rate: float = 100.0
+
+
+@dataclass
+class Shop:
+    """One shop. ``now`` is the vendor's clock in seconds since 1970."""
+
+    handle: str
+    now: Callable[[], float]
+    settings: Settings = field(default_factory=Settings)
+    customers: dict[int, Row] = field(default_factory=dict)
+    definitions: list[Row] = field(default_factory=list)
+    made: int = 0
+    writes: int = 0  # mutations that changed something
+
+    def __post_init__(self) -> None:
+        self.settings.name = self.settings.name or self.handle.replace("-", " ").title()
+        self.emails: dict[str, int] = {}
+        self.phones: dict[str, int] = {}
+        self.marks: dict[tuple[str, str], int] = {}  # (namespace.key, value) of unique metafields -> customer
+        self._seen: dict[int, tuple[float, Row | None]] = {}  # what the search index still shows, since when
+        self.index()
+
+    @property
+    def number(self) -> int:
+        return 60_000_000_000 + zlib.crc32(self.handle.encode()) % 1_000_000_000
+
+    def index(self) -> None:
+        """Rebuilds the look-ups from the customers."""
+        self.emails.clear()
+        self.phones.clear()
+        self.marks.clear()
+        for row in self.customers.values():
+            self._enter(row)
+
+    def stamp(self) -> str:
+        return datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def next_id(self) -> int:
+        """Larger than 32 bits, never the same in two shops."""
+        self.made += 1
+        return 7_000_000_000_000 + (self.number % 900_000) * 1_000_000 + self.made
+
+    # -- customers
+
+    def create(self, given: Mapping[str, object]) -> tuple[Row | None, list[Complaint]]:
+        """``customerCreate``."""
+        stamp = self.stamp()
+        row: Row = {
+            "id": 0, "firstName": None, "lastName": None, "email": None, "phone": None, "note": None, "locale": "en",
+            "state": "DISABLED", "tags": [], "createdAt": stamp, "updatedAt": stamp, "emailState": "NOT_SUBSCRIBED",
+            "smsState": "NEVER_SUBSCRIBED", "addresses": [], "default": None, "metafields": {},
+        }  # fmt: skip
+        complaints = self._apply(row, given)
+        if not complaints and not any(row[name] for name in ("firstName", "lastName", "email", "phone")):
+            complaints.append(_complaint((), "Customer must have a name, phone number or email address"))
+        if complaints:
+            return None, complaints
+        row["id"] = self.next_id()
+        return self.store(row), []
+
+    def update(self, gid: object, given: Mapping[str, object]) -> tuple[Row | None, list[Complaint]]:
+        """``customerUpdate``."""
+        row = self.by_gid(gid)
+        if row is None:
+            return None, [_complaint(("id",), "Customer does not exist")]
+        changed = deepcopy(row)
+        complaints = self._apply(changed, given)
+        return (None, complaints) if complaints else (self.store(changed), [])
+
+    def store(self, row: Row) -> Row:
+        """Puts a customer into the shop as it is now."""
+        key = _int(row["id"])
+        before = self.customers.get(key)
+        self._remember(key, before)
+        if before is not None:
+            self._leave(before)
+        row["updatedAt"] = self.stamp()
+        self.customers[key] = row
+        self._enter(row)
+        self.writes += 1
+        return row
+
+    def remove(self, key: int) -> None:
+        """Raises KeyError for a customer that is not there."""
+        row = self.customers.pop(key)
+        self._remember(key, row)
+        self._leave(row)
+
+    def merge(self, keep: int, gone: int) -> Row:
+        """What the merchant's "merge customers" does: one goes, the other takes over what it lacks."""
+        left, row = deepcopy(self.customers[gone]), deepcopy(self.customers[keep])
+        self.remove(gone)
+        for name in ("email", "phone", "firstName", "lastName"):
+            row[name] = row[name] or left[name]
+        row["tags"] = list(dict.fromkeys([*_list(row["tags"]), *_list(left["tags"])]))
+        row["addresses"] = [*_list(row["addresses"]), *_list(left["addresses"])]
+        row["metafields"] = {**_dict(left["metafields"]), **_dict(row["metafields"])}
+        return self.store(row)
+
+    def by_gid(self, gid: object) -> Row | None:
+        found = _GID.fullmatch(str(gid))
+        return self.customers.get(int(found[2])) if found and found[1] == "Customer" else None
+
+    def by_email(self, email: str) -> Row | None:
+        return self.customers.get(self.emails.get(email.strip().lower(), 0))
+
+    def by_phone(self, phone: str) -> Row | None:
+        return self.customers.get(self.phones.get(phone.strip(), 0))
+
+    def by_mark(self, namespace: str, key: str, value: str) -> Row | None:
+        return self.customers.get(self.marks.get((f"{namespace}.{key}", value), 0))
+
+    def definition(self, namespace: str, key: str) -> Row | None:
+        wanted = (namespace, key)
+        return next((row for row in self.definitions if (row["namespace"], row["key"]) == wanted), None)
+
+    # -- the search index, which may lag
+
+    def searchable(self) -> list[Row]:
+        """The customers as the search index shows them."""
+        lag, now = self.settings.search_lag_s, self.now()
+        shown = dict(self.customers)
+        for key, (since, row) in list(self._seen.items()):
+            if now - since >= lag:
+                del self._seen[key]
+            elif row is None:
+                shown.pop(key, None)
+            else:
+                shown[key] = row
+        return list(shown.values())
+
+    def _remember(self, key: int, before: Row | None) -> None:
+        if self.settings.search_lag_s:
+            self._seen.setdefault(key, (self.now(), before))
+
+    # -- the parts of a write
+
+    def _apply(self, row: Row, given: Mapping[str, object]) -> list[Complaint]:
+        complaints = self._contacts(row, given)
+        for name in ("firstName", "lastName", "note", "locale"):
+            if name in given:
+                row[name] = given[name] or None
+                if len(str(given[name] or "")) > (5000 if name == "note" else 255):
+                    complaints.append(_complaint((name,), f"{_label(name)} is too long (maximum is 255 characters)"))
+        if "tags" in given:
+            row["tags"] = _clean_tags(given["tags"])
+        complaints += self._consents(row, given)
+        complaints += self.set_metafields(row, _list(given.get("metafields")), ("metafields",))
+        return complaints
+
+    def _contacts(self, row: Row, given: Mapping[str, object]) -> list[Complaint]:
+        complaints = []
+        if "email" in given:
+            row["email"] = email = str(given["email"] or "").strip().lower() or None
+            if email and not _EMAIL.fullmatch(email):
+                complaints.append(_complaint(("email",), "Email is invalid"))
+            elif email and self.emails.get(email, row["id"]) != row["id"]:
+                complaints.append(_complaint(("email",), "Email has already been taken"))
+            if not email:
+                row["emailState"] = "NOT_SUBSCRIBED"
+        if "phone" in given:
+            row["phone"] = phone = re.sub(r"[\s()-]", "", str(given["phone"] or "")) or None
+            if phone and not _PHONE.fullmatch(phone):
+                complaints.append(_complaint(("phone",), "Phone is invalid"))
+            elif phone and self.phones.get(phone, row["id"]) != row["id"]:
+                complaints.append(_complaint(("phone",), "Phone has already been taken"))
+            if not phone:
+                row["smsState"] = "NEVER_SUBSCRIBED"
+        return complaints
+
+    def _consents(self, row: Row, given: Mapping[str, object]) -> list[Complaint]:
+        complaints = []
+        for kind, what in (("email", "emailMarketingConsent"), ("sms", "smsMarketingConsent")):
+            if consent := given.get(what):
+                complaints += self.consent(row, kind, _dict(consent), (what,))
+        return complaints
+
+    def consent(self, row: Row, kind: str, given: Row, path: tuple[str, ...]) -> list[Complaint]:
+        """``kind`` is ``email`` or ``sms``."""
+        state = given.get("marketingState")
+        contact = "email" if kind == "email" else "phone"
+        if not row[contact]:
+            return [_complaint(path, f"The {contact} field is required to set marketing consent")]
+        if state not in ("SUBSCRIBED", "UNSUBSCRIBED", "PENDING"):
+            return [_complaint((*path, "marketingState"), "Marketing state is not included in the list")]
+        row[f"{kind}State"] = state
+        row[f"{kind}Level"] = given.get("marketingOptInLevel") or "SINGLE_OPT_IN"
+        row[f"{kind}At"] = given.get("consentUpdatedAt") or self.stamp()
+        return []
+
+    def set_metafields(self, row: Row, entries: Sequence[object], path: tuple[str, ...]) -> list[Complaint]:
+        complaints = []
+        kept = _dict(row["metafields"])
+        for number, entry in enumerate(entries):
+            given = _dict(entry)
+            namespace, key = str(given.get("namespace") or "app--1"), str(given.get("key") or "")
+            value = str(given.get("value") or "")
+            said = self._metafield_complaint(row, namespace, key, value, given.get("type"))
+            if said:
+                complaints.append(_complaint((*path, str(number), said[0]), said[1]))
+                continue
+            definition = self.definition(namespace, key) or {}
+            before = _dict(kept.get(f"{namespace}.{key}") or {})
+            kept[f"{namespace}.{key}"] = {
+                "id": before.get("id") or self.next_id(), "namespace": namespace, "key": key, "value": value,
+                "type": definition.get("type") or given.get("type") or before.get("type"),
+                "createdAt": before.get("createdAt") or self.stamp(), "updatedAt": self.stamp(),
+            }  # fmt: skip
+        row["metafields"] = kept
+        return complaints
+
+    def _metafield_complaint(
+        self, row: Row, namespace: str, key: str, value: str, given: object
+    ) -> tuple[str, str] | None:
+        """The member that is wrong and why; the first that applies."""
+        definition = self.definition(namespace, key)
+        there = _dict(_dict(row["metafields"]).get(f"{namespace}.{key}") or {})
+        kind = (definition or {}).get("type") or given or there.get("type")
+        is_taken = self.marks.get((f"{namespace}.{key}", value), row["id"]) != row["id"]
+        checks = (
+            (not kind, "type", "Type can't be blank"),
+            (definition is None and kind == "id", "type", "Type id needs a metafield definition"),
+            (
+                definition is not None and given not in (None, kind),
+                "type",
+                "Type must be consistent with the definition's",
+            ),
+            (not value.strip(), "value", "Value can't be blank"),
+            (kind in _SINGLE_LINE and "\n" in value, "value", "Value must be a single line text string"),
+            (kind == "id" and is_taken, "value", "Value has already been taken by another resource"),
+        )
+        return next(((member, message) for is_wrong, member, message in checks if is_wrong), None)
+
+    def write_address(
+        self, row: Row, given: Mapping[str, object], address: Row | None, *, default: bool
+    ) -> tuple[Row | None, list[Complaint]]:
+        """Makes an address, or changes ``address``, which belongs to this row."""
+        made: Row = dict(address) if address is not None else {"id": 0, **dict.fromkeys(_ADDRESS)}
+        made |= {name: given[name] or None for name in _ADDRESS if name in given}
+        if complaints := _address_complaints(made):
+            return None, complaints
+        same = [other for other in map(_dict, _list(row["addresses"])) if other["id"] != made["id"]]
+        if any({**other, "id": 0} == {**made, "id": 0} for other in same):
+            return None, [_complaint(("address",), "Address already exists")]
+        made["id"] = made["id"] or self.next_id()
+        others = [made if other["id"] == made["id"] else other for other in map(_dict, _list(row["addresses"]))]
+        row["addresses"] = others if made in others else [*others, made]
+        if default or row["default"] is None:
+            row["default"] = made["id"]
+        return made, []
+
+    # -- the look-ups
+
+    def _enter(self, row: Row) -> None:
+        key = _int(row["id"])
+        if row["email"]:
+            self.emails[str(row["email"])] = key
+        if row["phone"]:
+            self.phones[str(row["phone"])] = key
+        for name, metafield in _dict(row["metafields"]).items():
+            if _dict(metafield)["type"] == "id":
+                self.marks[name, str(_dict(metafield)["value"])] = key
+
+    def _leave(self, row: Row) -> None:
+        self.emails.pop(str(row["email"]), None)
+        self.phones.pop(str(row["phone"]), None)
+        for name, metafield in _dict(row["metafields"]).items():
+            self.marks.pop((name, str(_dict(metafield)["value"])), None)
+
+    # -- storing
+
+    def dump(self) -> Row:
+        return {
+            "settings": asdict(self.settings), "customers": list(self.customers.values()),
+            "definitions": self.definitions, "made": self.made, "writes": self.writes,
+        }  # fmt: skip
+
+    @classmethod
+    def restored(cls, handle: str, now: Callable[[], float], state: Mapping[str, object]) -> "Shop":
+        known = {column.name for column in fields(Settings)}
+        settings = Settings(**{name: value for name, value in _dict(state["settings"]).items() if name in known})  # type: ignore[arg-type]  # our own file, checked by name
+        customers = {_int(_dict(row)["id"]): _dict(row) for row in _list(state["customers"])}
+        definitions = [_dict(row) for row in _list(state["definitions"])]
+        return cls(handle, now, settings, customers, definitions, _int(state["made"]), _int(state["writes"]))
+
+
+def default_address(row: Row) -> Row | None:
+    return next((address for address in map(_dict, _list(row["addresses"])) if address["id"] == row["default"]), None)
+
+
+def _address_complaints(address: Row) -> list[Complaint]:
+    country, province = str(address["countryCode"] or ""), str(address["provinceCode"] or "")
+    complaints = []
+    if province and province not in PROVINCES.get(country, {province}):
+        complaints.append(_complaint(("address", "province"), "Province is not valid for this country"))
+    if country == "AU" and address["zip"] and not re.fullmatch(r"\d{4}", str(address["zip"])):
+        complaints.append(_complaint(("address", "zip"), "Zip is not valid for Australia"))
+    complaints += [
+        _complaint(("address", name), f"{_label(name)} is too long (maximum is 255 characters)")
+        for name in _ADDRESS
+        if len(str(address[name] or "")) > 255
+    ]
+    return complaints
+
+
+def _clean_tags(given: object) -> list[str]:
+    texts = [part.strip() for tag in _list(given) for part in str(tag).split(",")]
+    return list({text.lower(): text for text in reversed(texts) if text}.values())[::-1]
+
+
+def add_tags(row: Row, tags: object) -> None:
+    row["tags"] = _clean_tags([*_list(row["tags"]), *_list(tags)])
+
+
+def remove_tags(row: Row, tags: object) -> None:
+    gone = {tag.lower() for tag in _clean_tags(tags)}
+    row["tags"] = [tag for tag in _list(row["tags"]) if str(tag).lower() not in gone]
+
+
+def _complaint(path: Sequence[str], message: str) -> Complaint:
+    return {"field": list(path) or None, "message": message}
+
+
+def _label(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _dict(value: object) -> Row:
+    return value if isinstance(value, dict) else {}
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else int(str(value))

@@ -1,0 +1,51 @@
+"""Shopify on the contract suite's bench."""
+
+from typing import Any
+
+from integrations.connectors.sandbox_kit import Server
+from integrations.connectors.shopify.sandbox import ShopifyVendor, serve
+from tests.contract.desk import Rig, StreamRig
+
+SHOP = "harbour-physio"
+
+
+def _add(server: Server[Any], count: int) -> None:
+    vendor: ShopifyVendor = server.vendor
+    shop = vendor.configure(SHOP, capacity=1_000_000.0, restore_rate=1_000_000.0)
+    for number in range(shop.made, shop.made + count):
+        referrer = {"namespace": "clinic", "key": "referrer", "type": "single_line_text_field", "value": f"GP {number}"}
+        row, complaints = shop.create(
+            {
+                "firstName": "Mia",
+                "lastName": f"Chen {number}",
+                "email": f"m{number}@example.com",
+                "metafields": [referrer],
+            }
+        )
+        assert row and not complaints
+
+
+def _touch(server: Server[Any]) -> str:
+    shop = server.vendor.shop(SHOP)
+    key = next(iter(shop.customers))
+    server.clock.advance(60)
+    shop.update(f"gid://shopify/Customer/{key}", {"email": "changed@example.com"})
+    return str(key)
+
+
+def _serve() -> Server[Any]:
+    server = serve()
+    _add(server, 5)
+    return server
+
+
+RIG = Rig(
+    serve=_serve,
+    credentials={"access_token": "shpat_0123456789abcdef", "webhook_secret": "shpss_0123456789"},
+    bad_credentials={"access_token": "shpat_revoked_0123456789"},
+    hostile=lambda host: (host, {"access_token": "shpat_0123456789abcdef"}),
+    domain="myshopify.com",
+    typed=SHOP,
+    streams={"customers": StreamRig(add=_add, touch=_touch, open_fields=frozenset({"metafields.clinic.referrer"}))},
+    personal=("owner@example.com", "hello@example.com"),
+)
