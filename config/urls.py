@@ -4,6 +4,9 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 from django.views.decorators.http import require_safe
 
+from tenants.signin import home
+from tenants.sites import agency_site, clinic_site
+
 
 @require_safe
 def health(request: HttpRequest) -> HttpResponse:
@@ -12,7 +15,12 @@ def health(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [
+    path("", home, name="home"),
     path("health", health, name="health"),
     path("accounts/", include("allauth.urls")),
     path("hijack/", include("hijack.urls")),
+    path("agency/", agency_site.urls),
+    path("clinic/", clinic_site.urls),
 ]
+
+handler500 = "config.look.went_wrong"
