@@ -10,9 +10,11 @@ from django.db import connection, models
 from django.db.models.expressions import Func
 
 CREATE_APP_NOW = """
-CREATE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE SET search_path FROM CURRENT AS $$
-    SELECT COALESCE((SELECT shows + (clock_timestamp() - moved_at) * rate FROM tenants_clock), clock_timestamp())
-         + COALESCE(NULLIF(current_setting('app.clock_offset', true), ''), '0')::interval
+CREATE FUNCTION app_now() RETURNS timestamptz LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN COALESCE((SELECT shows + (clock_timestamp() - moved_at) * rate FROM public.tenants_clock), clock_timestamp())
+         + COALESCE(NULLIF(current_setting('app.clock_offset', true), ''), '0')::interval;
+END
 $$
 """
 DROP_APP_NOW = "DROP FUNCTION app_now()"

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import cast
 
+from django.contrib.auth import get_user_model
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import SimpleLazyObject
 
@@ -27,10 +28,12 @@ def person_of(request: HttpRequest) -> Person:
 
 
 def person(request: HttpRequest) -> Person:
-    return cast(Person, getattr(request, "person", None) or person_of(request))
+    """The person of this request, worked out again if somebody was signed in or out since."""
+    known = getattr(request, "person", None)
+    if known is None or known.user_id != request.user.pk:
+        known = request.person = person_of(request)  # type: ignore[attr-defined]
+    return cast(Person, known)
 
 
 def _username(user_id: str) -> str:
-    from django.contrib.auth import get_user_model  # noqa: PLC0415 - the user model loads after middleware
-
     return str(get_user_model()._default_manager.get(pk=user_id).get_username())

@@ -15,6 +15,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.models.fields import NOT_PROVIDED
 
 from tenants.bases import Wall
+from tenants.clock import AppNow
 from tenants.scope import ForeignRow, TenantScope, require_scope
 
 PAGE = 1000
@@ -84,10 +85,11 @@ def _plan(model: type[models.Model], columns: Sequence[str], on_conflict: str, r
     quote = connection.ops.quote_name
     given = [_field(model, name) for name in columns]
     fixed = _stamped(model, given) + _plain_defaults(model, given)
+    clocked = [field for field in model._meta.concrete_fields if field not in given and _is_clocked(field)]
     called = _called_defaults(model, given)
     arrays = given + [field for field, _ in called]
-    targets = [quote(str(field.column)) for field, _ in fixed] + [quote(str(field.column)) for field in arrays]
-    selected = [f"%s::{_db_type(field)}" for field, _ in fixed]
+    targets = [quote(str(field.column)) for field in [field for field, _ in fixed] + clocked + arrays]
+    selected = [f"%s::{_db_type(field)}" for field, _ in fixed] + ["(SELECT app_now())"] * len(clocked)
     selected += [f"u.c{i}::{_db_type(field)}" for i, field in enumerate(arrays)]
     sql = (
         f"INSERT INTO {quote(model._meta.db_table)} ({', '.join(targets)}) SELECT {', '.join(selected)} "  # noqa: S608
@@ -139,6 +141,11 @@ def _missing(model: type[models.Model], given: Sequence[Field]) -> list[Field]:
         for field in model._meta.concrete_fields
         if field not in given and field.name != "tenant" and field.db_default is NOT_PROVIDED
     ]
+
+
+def _is_clocked(field: Field) -> bool:
+    """Read once a statement: a default of the column would call the function for every row."""
+    return isinstance(field.db_default, AppNow)
 
 
 def _is_called(field: Field) -> bool:

@@ -57,6 +57,7 @@ class SutureSite(UnfoldAdminSite):
 
     enable_nav_sidebar = True
     actions_on_top = True
+    index_template = "suture/dashboard.html"
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -95,6 +96,7 @@ class SutureSite(UnfoldAdminSite):
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         """Django's, less `r/<type>/<id>/`, which names objects of any clinic."""
+        load_admins()
         return [url for url in super().get_urls() if getattr(url, "name", None) != "view_on_site"]
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

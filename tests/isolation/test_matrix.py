@@ -1,0 +1,314 @@
+"""Every page x role x own, foreign or absent object (`faults.md` 6, AS1-AS24), read from the URL map and both registries.
+
+A page or model added tomorrow is asked tomorrow. `make test` walks it with both walls; `make proof` with each wall alone too.
+"""
+
+import copy
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, Permission, User
+from django.db import connection, models, transaction
+from django.http import HttpResponseBase
+from django.test import Client
+
+from tenants.bases import Wall
+from tenants.checks import walled_models
+from tenants.models import AgencyAuditEntry, Membership, Tenant
+from tenants.sites import SITES, SutureSite, agency_site, clinic_site, load_admins
+from tenants.walls import tenant_tx
+from tests.conftest import House, lift_wall_1, sign_in
+from tests.isolation.objects import build, canary
+from tests.isolation.pages import Ask, Page, all_pages, list_asks, object_asks, site_pages
+
+load_admins()
+
+ABSENT = 987_654_321
+HARBOURS = ("sam", "olga", "vik")
+WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE)\b(?! .*django_session)", re.IGNORECASE)
+WAYS = [
+    "both",
+    pytest.param("wall_1", marks=pytest.mark.proof),
+    pytest.param("wall_2", marks=pytest.mark.proof),
+]
+TENANT_MODELS = [model for model in walled_models() if model.wall is Wall.TENANT]
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "wall_1":
+        request.getfixturevalue("wall_1_alone")
+    return request.param
+
+
+@pytest.fixture
+def walls(way: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    if way == "wall_2":
+        lift_wall_1(monkeypatch)
+    return way
+
+
+@pytest.fixture
+def rows(walls: str, house: House) -> dict[type[models.Model], dict[str, int]]:
+    """For each model on either site, the key of Harbour's row and of Ridge's."""
+    return {
+        model: {who: _key(model, getattr(house, who), house) for who in ("harbour", "ridge")} for model in registered()
+    }
+
+
+def _key(model: type[models.Model], tenant: Tenant, house: House) -> int:
+    if model is Tenant:
+        return int(tenant.pk)
+    if model is Membership:
+        person = house.olga if tenant == house.harbour else house.rita
+        return int(Membership.objects.get(user=person).pk)
+    if getattr(model, "wall", None) is Wall.TENANT:
+        return int(build(model, tenant).pk)
+    return ABSENT
+
+
+def registered() -> list[type[models.Model]]:
+    return sorted({model for site in SITES for model in site._registry}, key=lambda model: model._meta.label)
+
+
+# The walk
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("site", SITES, ids=lambda site: site.name)
+@pytest.mark.parametrize("person", HARBOURS)
+def test_no_page_shows_or_changes_another_clinics_rows(house: House, rows: Any, site: SutureSite, person: str) -> None:
+    faults = Walk(house, site, person, sign_in(getattr(house, person))).faults(rows)
+    assert not faults, "\n".join(faults)
+
+
+class Walk:
+    """One person through every page of one site. Each request is rolled back, so that none depends on another."""
+
+    def __init__(self, house: House, site: SutureSite, person: str, client: Client) -> None:
+        self.house, self.site, self.person, self.client = house, site, person, client
+        self.client.raise_request_exception = False
+        self.cookies = copy.deepcopy(client.cookies)
+        self.forbidden = {canary(house.ridge), house.ridge.name, house.ridge.slug, "rita@example.test"}
+        self.before = _snapshot(house.ridge)
+        self.asked = 0
+
+    def faults(self, rows: dict[type[models.Model], dict[str, int]]) -> list[str]:
+        found: list[str] = []
+        for page in site_pages(self.site):
+            if page.admin is not None and "object_id" in page.params and page.admin.model in rows:
+                found += self._object_faults(page, rows[page.admin.model])
+            else:
+                found += self._faults(Ask("AS22", "GET", page.url()))
+                found += self._faults(Ask("AS22", "POST", page.url()))
+        for model, admin in self.site._registry.items():
+            for ask in list_asks(admin, self.site, key=rows[model]["ridge"], word=canary(self.house.ridge)):
+                found += self._faults(ask)
+        assert self.asked > 50
+        return found
+
+    def _object_faults(self, page: Page, keys: dict[str, int]) -> Iterator[str]:
+        for ask in object_asks(page, keys["harbour"]):
+            yield from self._faults(ask)
+        for foreign, absent in zip(object_asks(page, keys["ridge"]), object_asks(page, ABSENT), strict=True):
+            answers: list[str] = []
+            yield from self._faults(foreign, lambda response: answers.append(_told(response, keys["ridge"])))  # noqa: B023
+            yield from self._faults(absent, lambda response: answers.append(_told(response, ABSENT)))  # noqa: B023
+            if answers[0] != answers[1]:
+                yield f"AS8 {self.person} {foreign.method} {foreign.url}: {answers[0][:40]!r}, absent: {answers[1][:40]!r}"
+
+    def _faults(self, ask: Ask, see: Callable[[Any], None] = lambda response: None) -> Iterator[str]:
+        name = f"{ask.surface} {self.person} {ask.method} {ask.url} {dict(ask.form) or ''}"
+        written: list[str] = []
+        with undone(), connection.execute_wrapper(_journal(written)):
+            response = self._send(ask)
+            after = _snapshot(self.house.ridge) if ask.method == "POST" and written else self.before
+        see(response)
+        if response.status_code >= 500:
+            yield f"{name}: {response.status_code} {getattr(response, 'exc_info', ('', ''))[1]!r}"
+        leaked = [word for word in self.forbidden if word in _body_without_echo(response, ask)]
+        if leaked:
+            yield f"{name}: shows {leaked}"
+        if after != self.before:
+            yield f"{name}: changed another clinic's rows"
+        if written and (ask.method == "GET" or self.person == "vik"):
+            yield f"AS24 {name}: wrote {written[0][:80]}"
+
+    def _send(self, ask: Ask) -> HttpResponseBase:
+        """One request with the cookies the person came with, whatever an earlier one did to them."""
+        self.asked += 1
+        self.client.cookies = copy.deepcopy(self.cookies)
+        return getattr(self.client, ask.method.lower())(ask.url, ask.form or None)
+
+
+def _told(response: HttpResponseBase, key: int) -> str:
+    said = f"{response.headers.get('Location', '')} {_plain(response)}"
+    return f"{response.status_code} " + re.sub(rf"(?<=[/“]){key}(?=[/”])", "ID", said)
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """A savepoint that is always taken back, and that `durable` takes for the test's own."""
+    savepoint = transaction.atomic()
+    savepoint._from_testcase = True  # type: ignore[attr-defined]
+    with savepoint:
+        yield
+        transaction.set_rollback(True)
+
+
+def _journal(written: list[str]) -> Callable[..., Any]:
+    def note(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        if WRITES.match(sql):
+            written.append(sql)
+        return execute(sql, params, many, context)
+
+    return note
+
+
+def _snapshot(tenant: Tenant) -> list[Any]:
+    """A digest of every row of a clinic, table by table."""
+    tables = [model._meta.db_table for model in TENANT_MODELS] + [Membership._meta.db_table, Tenant._meta.db_table]
+    parts = [
+        f"SELECT '{table}', md5(string_agg(t::text, '|' ORDER BY id)) FROM {table} t"  # noqa: S608 - names of models
+        f" WHERE {'id' if table == Tenant._meta.db_table else 'tenant_id'} = {tenant.pk:d}"
+        for table in tables
+    ]
+    with tenant_tx(tenant.pk), connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(parts))
+        return sorted(cursor.fetchall())
+
+
+def _plain(response: HttpResponseBase) -> str:
+    body = getattr(response, "content", b"").decode(errors="replace")
+    body = re.sub(r'(csrfmiddlewaretoken" value|csrf-token" content|nonce)="[^"]*"', "", body)
+    return re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "REQUEST", body)
+
+
+def _body_without_echo(response: HttpResponseBase, ask: Ask) -> str:
+    """What the page says, less what the request said itself: a search box repeats its word."""
+    body = _plain(response)
+    if "=" not in ask.url and not ask.form:
+        return body
+    return re.sub(r'(value|href|action|data-[a-z-]+|hx-[a-z-]+)="[^"]*"', "", body)
+
+
+# Who comes in at all
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("site", SITES, ids=lambda site: site.name)
+def test_strangers_and_people_without_a_place_get_nowhere(house: House, rows: Any, site: SutureSite) -> None:
+    clients = {"anonymous": Client(), "nobody": sign_in(house.nobody)}
+    clients |= {"olga": sign_in(house.olga)} if site is agency_site else {"ana": sign_in(house.ana)}
+    faults = []
+    for page in site_pages(site):
+        if page.name.endswith((":logout", ":login")):
+            continue
+        for who, client in clients.items():
+            for method in ("get", "post"):
+                response = getattr(client, method)(page.url(object_id=1, app_label="tenants"))
+                if response.status_code not in (302, 403) or "zq" in _plain(response):
+                    faults.append(f"{who} {method} {page.name}: {response.status_code}")
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.django_db
+def test_the_agency_gets_nowhere_without_its_second_factor(house: House, rows: Any) -> None:
+    client = sign_in(house.ana, second_factor=False)
+    for page in site_pages(agency_site):
+        if page.name.rpartition(":")[2] not in {"login", "logout", "password_change", "password_change_done"}:
+            response = client.get(page.url(object_id=1, app_label="tenants"))
+            assert (response.status_code, response.headers.get("Location")) == (302, "/accounts/2fa/"), page.name
+
+
+@pytest.mark.django_db
+def test_the_agencys_owner_sees_both_clinics(house: House, rows: Any) -> None:
+    """The walk above would also pass on empty pages."""
+    client = sign_in(house.ana)
+    pages = [page for page in site_pages(agency_site) if page.name.endswith("_changelist")]
+    shown = "".join(_plain(client.get(page.url())) for page in pages)
+    assert house.ridge.name in shown
+    assert house.harbour.name in shown
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("person", ["olga", "vik"])
+def test_a_clinics_people_see_their_own_rows(house: House, rows: Any, person: str) -> None:
+    client = sign_in(getattr(house, person))
+    faults = []
+    for model, admin in clinic_site._registry.items():
+        page = Page(f"clinic:{model._meta.app_label}_{model._meta.model_name}_change", frozenset({"object_id"}), admin)
+        response = client.get(page.url(object_id=rows[model]["harbour"]))
+        may_view = person == "olga" or "clinic_viewer" in getattr(admin, "may_view", ())
+        if response.status_code != (200 if may_view else 403):
+            faults.append(f"{page.name}: {response.status_code}")
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("person", ["anonymous", "nobody", "olga", "vik"])
+def test_pages_outside_the_sites_show_no_clinic(house: House, rows: Any, person: str) -> None:
+    client = Client() if person == "anonymous" else sign_in(getattr(house, person))
+    faults = []
+    for page in all_pages():
+        if page.name.partition(":")[0] in {site.name for site in SITES} or "logout" in page.name:
+            continue
+        for method in ("get", "post", "head", "options"):
+            with undone():
+                response = getattr(client, method)(page.url(**dict.fromkeys(page.params, ABSENT)))
+            if response.status_code >= 500 or canary(house.ridge) in _plain(response):
+                faults.append(f"{method} {page.name}: {response.status_code}")
+    assert not faults, "\n".join(faults)
+
+
+# What is not there at all
+
+
+def test_what_has_no_place_on_a_site_is_not_registered() -> None:
+    """AS9, AS11, AS18, AS19."""
+    for site in SITES:
+        assert not {LogEntry, Permission, Group, User} & set(site._registry)
+        assert not [
+            model for model in site._registry if model._meta.app_label in {"django_q", "sessions", "mfa", "account"}
+        ]
+        assert f"{site.name}:view_on_site" not in {page.name for page in all_pages()}
+    assert Tenant not in clinic_site._registry
+    assert AgencyAuditEntry not in clinic_site._registry
+
+
+@pytest.mark.django_db
+def test_only_the_agency_may_act_as_somebody_else(house: House) -> None:
+    """AS21."""
+    for person in (house.olga, house.vik, house.nobody):
+        response = sign_in(person).post("/hijack/acquire/", {"user_pk": house.ana.pk, "next": "/"})
+        assert response.status_code == 403
+
+
+@pytest.mark.django_db
+def test_rights_are_read_again_for_each_request(house: House, rows: Any) -> None:
+    client = sign_in(house.olga)
+    assert client.get("/clinic/").status_code == 200
+    with tenant_tx(house.harbour.pk):
+        Membership.objects.filter(user=house.olga).delete()
+    assert client.get("/clinic/").status_code in (302, 403)
+
+
+@pytest.mark.django_db
+def test_someone_with_two_clinics_sees_one_at_a_time(house: House, rows: Any) -> None:
+    from tenants.models import Role
+    from tenants.services import add_member
+
+    add_member(user_id=house.olga.pk, role=Role.CLINIC_VIEWER, tenant_id=house.ridge.pk)
+    client = sign_in(house.olga)
+    listed = "/clinic/tenants/auditentry/"
+    assert client.post("/clinic/choose/", {"clinic": house.ridge.pk}).status_code == 302
+    assert client.get(listed).status_code == 403  # a viewer there, though a manager at home
+    assert client.post("/clinic/choose/", {"clinic": house.harbour.pk}).status_code == 302
+    shown = _plain(client.get(listed))
+    assert canary(house.harbour) in shown
+    assert canary(house.ridge) not in shown
+    assert client.post("/clinic/choose/", {"clinic": ABSENT}).status_code == 403
