@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -116,10 +117,8 @@ class Worker:
     def _end_group(self, how: signal.Signals) -> None:
         if self.cluster is None:
             return
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.cluster.pid, how)
-        except ProcessLookupError:
-            pass
         self.cluster.wait()
 
     def _leave(self) -> None:
@@ -166,9 +165,7 @@ def ring_due(turns: dict[int, float]) -> int:
     return rang
 
 
-def _by_turns(
-    waiting: Iterable[tuple[str, pulse.Ring]], turns: dict[int, float]
-) -> list[tuple[str, pulse.Ring]]:
+def _by_turns(waiting: Iterable[tuple[str, pulse.Ring]], turns: dict[int, float]) -> list[tuple[str, pulse.Ring]]:
     """Live work before backfill; among equals the clinic that has waited longest, one piece a clinic at a time."""
     pieces: Counter[int] = Counter()
     ordered = []

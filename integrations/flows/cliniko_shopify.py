@@ -58,7 +58,7 @@ def _no_name(fields: Mapping[str, Value], _: Context) -> Verdict | None:
 def _finish(fields: dict[str, Value], context: Context) -> dict[str, Value]:
     """No address without a line of it, no consent without the channel it is for, no province the shop cannot know."""
     if not any(fields.get(name) for name in ADDRESS) and not fields.get("address.company"):
-        fields.update(dict.fromkeys((name for name in ADDRESS_ALL if name in fields)))
+        fields.update(dict.fromkeys(name for name in ADDRESS_ALL if name in fields))
     if "address.provinceCode" in fields and not _is_province(fields):
         fields["address.provinceCode"] = None
     for channel, consent in (("email", "emailMarketing"), ("phone", "smsMarketing")):
@@ -152,7 +152,9 @@ PATIENTS_TO_CUSTOMERS = FlowKind(
                 ("hold", "Ask a person"),
             ),
         ),
-        FreeText("archived_tag", "Tag for archived patients", "Customers and shop staff may see it.", default="inactive"),
+        FreeText(
+            "archived_tag", "Tag for archived patients", "Customers and shop staff may see it.", default="inactive"
+        ),
         Choice(
             "privacy_unknown",
             "Patient who has not answered the privacy question",

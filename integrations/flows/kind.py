@@ -193,7 +193,9 @@ def _judged(record: Record, verdict: Verdict, notes: tuple[Note, ...]) -> Wish:
 
 def effective_rules(kind: FlowKind, config: Config) -> tuple[Rule, ...]:
     """The kind's rules, the settings' rules, and the clinic's departures from both, one per target field."""
-    rules = {rule.target: rule for rule in (*kind.rules, *kind.extra_rules({**kind.default_settings(), **config.settings}))}
+    rules = {
+        rule.target: rule for rule in (*kind.rules, *kind.extra_rules({**kind.default_settings(), **config.settings}))
+    }
     for departure in config.rules:
         shipped = rules.get(departure.target)
         rules[departure.target] = replace(departure, unusable=shipped.unusable) if shipped else departure
@@ -238,12 +240,13 @@ def make_plan(kind: FlowKind, config: Config, context: Context, released: Sequen
     rules = tuple(rule for rule in effective_rules(kind, config) if not rule_problem(kind, rule, released))
     gone = kind.gone(context)
     gone_fields = frozenset() if isinstance(gone, Verdict) else frozenset(gone)
+    finished = frozenset(kind.finish({}, context))
     return Plan(
         kind=kind,
         context=context,
         rules=rules,
         mapper=compile_rules(rules, ALL_TRANSFORMS, context),
         source_fields=frozenset(rule.source for rule in rules),
-        target_fields=frozenset(rule.target for rule in rules) | gone_fields | {kind.marker},
+        target_fields=frozenset(rule.target for rule in rules) | gone_fields | finished | {kind.marker},
         policies={rule.target: FieldPolicy(rule.write, rule.conflict) for rule in rules},
     )

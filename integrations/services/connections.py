@@ -71,7 +71,9 @@ def quota_subject(connector: Connector, account: Account, probed: str) -> str:
     return probed or connector.subject(account)
 
 
-def open_client(tenant_id: int, connection: Connection, *, interactive: bool = False, patience_s: float | None = None) -> Client:
+def open_client(
+    tenant_id: int, connection: Connection, *, interactive: bool = False, patience_s: float | None = None
+) -> Client:
     """The one client through which this connection is called. Opens its own transaction to read the credentials."""
     with tenant_tx(tenant_id, reason="open client"):
         credentials = credentials_of(connection)
@@ -115,7 +117,9 @@ def stand_in(connector: Connector, account: Account) -> str:
     return override.replace("{account}", connector.origin(account).removeprefix("https://").split(".")[0])
 
 
-def test_connection(tenant_id: int, connection_id: int, *, actor: str = "", opener: Callable[..., Client] = open_client) -> Probe | errors.SyncError:
+def test_connection(
+    tenant_id: int, connection_id: int, *, actor: str = "", opener: Callable[..., Client] = open_client
+) -> Probe | errors.SyncError:
     """Asks the vendor who we are, and keeps what it says. Returns the probe, or the error in the core's words.
 
     A key of another account than the one this connection was made for is refused: its links would be wrong.
@@ -133,7 +137,9 @@ def test_connection(tenant_id: int, connection_id: int, *, actor: str = "", open
         return error
     with tenant_tx(tenant_id, actor=actor, reason="test connection"):
         _keep(connection_id, probe)
-        record_audit(action="connection.tested", target=connection.name, diff={"result": "ok" if probe.works else "problem"})
+        record_audit(
+            action="connection.tested", target=connection.name, diff={"result": "ok" if probe.works else "problem"}
+        )
     return probe
 
 

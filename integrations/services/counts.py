@@ -48,5 +48,3 @@ class Moves:
             changes = {name: F(name) + delta for name, delta in self._deltas[run_id].items() if delta}
             if changes and run_id != besides:
                 Run.objects.filter(pk=run_id).update(**changes)
-
-

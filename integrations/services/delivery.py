@@ -328,7 +328,9 @@ class Batch:
         sent = item.sent_at or app_now()
         settled = sent + self.stream.settle
         if item.looks + 1 < settings.SUTURE_SETTLE_LOOKS or app_now() < settled:
-            self._finish(item, settlement.uncertain(item, "delivery.uncertain", max(settled, self._later(1)), looked=True))
+            self._finish(
+                item, settlement.uncertain(item, "delivery.uncertain", max(settled, self._later(1)), looked=True)
+            )
         elif item.creates >= CREATES_MAX:
             self._finish(item, settlement.held(item, "delivery.unproven"))
 
@@ -548,7 +550,12 @@ class Batch:
     def _released(self, item: Item, error: errors.SyncError, due: datetime) -> Result:
         if item.was_uncertain:
             return settlement.uncertain(item, error.code, due, looked=False)
-        if item.state == DeliveryState.SENDING and item.is_new and not item.target_key and not isinstance(error, errors.Throttled):
+        if (
+            item.state == DeliveryState.SENDING
+            and item.is_new
+            and not item.target_key
+            and not isinstance(error, errors.Throttled)
+        ):
             return settlement.uncertain(item, error.code, due, looked=False)
         return settlement.again(item, error.code, due, tried=False)
 

@@ -50,9 +50,7 @@ def start_run(flow_id: int, *, trigger: str, now: datetime) -> Run | None:
     since = None
     if not full:
         late = flow.swept_at is None or now - flow.swept_at >= timedelta(seconds=settings.SUTURE_SWEEP_EVERY_S)
-        since = flow.watermark - timedelta(
-            seconds=settings.SUTURE_SWEEP_BACK_S if late else settings.SUTURE_OVERLAP_S
-        )
+        since = flow.watermark - timedelta(seconds=settings.SUTURE_SWEEP_BACK_S if late else settings.SUTURE_OVERLAP_S)
         if late:
             flow.swept_at = now
     else:
@@ -105,7 +103,9 @@ def _claim(run_id: int) -> Run | None:
     """Takes the run's lease by one conditional update. A run that crashed too often fails instead."""
     now = app_now()
     lease = now + timedelta(seconds=settings.SUTURE_LEASE_S)
-    free = Run.objects.filter(pk=run_id, state=RunState.RUNNING).exclude(lease_until__gt=now).exclude(not_before__gt=now)
+    free = (
+        Run.objects.filter(pk=run_id, state=RunState.RUNNING).exclude(lease_until__gt=now).exclude(not_before__gt=now)
+    )
     if not free.update(lease_until=lease, fence=F("fence") + 1, crashes=F("crashes") + 1):
         return None
     run: Run = Run.objects.get(pk=run_id)
@@ -313,7 +313,9 @@ class Outbox:
         bucket = "held" if wish.problems else "waiting"
         self.moves.read(self.run_id, bucket)
         if wish.problems:
-            self.log.add(key, "map", "held", code=wish.problems[0][0], fields=[name for _, name in wish.problems if name])
+            self.log.add(
+                key, "map", "held", code=wish.problems[0][0], fields=[name for _, name in wish.problems if name]
+            )
         return self._values(wish, print_of_wish)
 
     def _was_delivered(self, key: str) -> bool:
@@ -325,7 +327,9 @@ class Outbox:
             return self.job.fingerprint(wish.draft)
         told = "\x1e".join(f"{code}\x1f{name}" for code, name in wish.problems)
         return fingerprint.wish(
-            self.job.vault.digest_key, Draft({self.job.kind.marker: f"{told}\x1d{wish.record.version}"}), self.job.kind_of
+            self.job.vault.digest_key,
+            Draft({self.job.kind.marker: f"{told}\x1d{wish.record.version}"}),
+            self.job.kind_of,
         )
 
     def _is_known(self, key: str, print_of_wish: bytes) -> bool:

@@ -32,6 +32,7 @@ class Job:
     target: Connection
     plan: Plan
     vault: Vault = field(repr=False)
+    kinds: Mapping[str, Kind] = field(repr=False)
 
     @property
     def kind(self) -> FlowKind:
@@ -54,7 +55,8 @@ class Job:
         return CONNECTORS[self.target.vendor]
 
     def kind_of(self, name: str) -> Kind:
-        return self.target_stream.kind_of(name)
+        """Raises KeyError for a field that is none of this flow's target fields."""
+        return self.kinds[name]
 
     def fingerprint(self, draft: Draft) -> bytes:
         return fingerprint.wish(self.vault.digest_key, draft, self.kind_of)
@@ -89,6 +91,9 @@ def load_job(flow_id: int, *, revision_number: int | None = None) -> Job:
     number = flow.revision_number if revision_number is None else revision_number
     stored = FlowRevision.objects.filter(flow_id=flow_id, number=number).values_list("config", flat=True).first()
     tenant = Tenant.objects.get(pk=flow.tenant_id)
+    plan = make_plan(
+        FLOW_KINDS[flow.kind], Config.from_json(stored or {}), clinic_context(tenant), flow.source.released_fields
+    )
     return Job(
         tenant_id=flow.tenant_id,
         flow_id=flow.pk,
@@ -97,10 +102,9 @@ def load_job(flow_id: int, *, revision_number: int | None = None) -> Job:
         revision_number=number,
         source=flow.source,
         target=flow.target,
-        plan=make_plan(
-            FLOW_KINDS[flow.kind], Config.from_json(stored or {}), clinic_context(tenant), flow.source.released_fields
-        ),
+        plan=plan,
         vault=open_vault(flow.tenant_id),
+        kinds={name: plan.kind.target.kind_of(name) for name in plan.target_fields},
     )
 
 

@@ -27,8 +27,7 @@ def follow(job: Job, merged: Sequence[Record], log: Log) -> None:
         return
     into = {record.key: record.merged_into for record in merged if record.merged_into}
     links = {
-        link.source_key: link
-        for link in Link.objects.filter(links_of(job), source_key__in=[*into, *into.values()])
+        link.source_key: link for link in Link.objects.filter(links_of(job), source_key__in=[*into, *into.values()])
     }
     for gone_key, survivor in into.items():
         link = links.get(gone_key)

@@ -36,7 +36,9 @@ def next_due(every: str, *, zone: str, after: datetime, name: str) -> datetime:
     try:
         upcoming = next(CronSim(every, after.astimezone(ZoneInfo(zone))))
     except (CronSimError, StopIteration):
-        raise BadSchedule(f"{every!r} is neither a duration such as 15m or 2h nor a cron line such as 0 6 * * *.") from None
+        raise BadSchedule(
+            f"{every!r} is neither a duration such as 15m or 2h nor a cron line such as 0 6 * * *."
+        ) from None
     return upcoming.astimezone(UTC) + timedelta(seconds=_spread(name))
 
 

@@ -137,7 +137,11 @@ def _superseded(job: Job, results: list[Result]) -> list[Result]:
 
 
 def _makes_link(result: Result) -> bool:
-    return result.state is DeliveryState.DONE and result.outcome not in {"skipped", "superseded"} and bool(result.item.target_key)
+    return (
+        result.state is DeliveryState.DONE
+        and result.outcome not in {"skipped", "superseded"}
+        and bool(result.item.target_key)
+    )
 
 
 def _bucket_before(item: Item) -> str:
@@ -310,5 +314,3 @@ def _plan(result: Result) -> dict[str, object]:
     if not (item.patch or item.wrote):
         return {}
     return {"action": result.action, "fields": item.wrote or sorted(item.patch)}
-
-

@@ -125,9 +125,7 @@ def _flows_of(tenant: Tenant, name: str) -> list[FlowReport]:
         flows = Flow.objects.exclude(mode=Mode.OFF).order_by("name")
         if name:
             flows = flows.filter(name=name)
-        return [
-            FlowReport(tenant.slug, tenant.pk, flow.name, flow.pk, flow.target_id, flow.mode) for flow in flows
-        ]
+        return [FlowReport(tenant.slug, tenant.pk, flow.name, flow.pk, flow.target_id, flow.mode) for flow in flows]
 
 
 def _work_once(only: pulse.Only, openings: _Openings) -> bool:

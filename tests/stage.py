@@ -1,0 +1,133 @@
+"""A clinic between two sandboxed vendors, over real loopback HTTP: what flow tests stand on."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django.test import override_settings
+
+from integrations.connectors.cliniko import sandbox as cliniko_sandbox
+from integrations.connectors.cliniko.sandbox import ClinikoVendor
+from integrations.connectors.cliniko.sandbox_world import ClinikoWorld
+from integrations.connectors.sandbox_kit import Server
+from integrations.connectors.shopify import sandbox as shopify_sandbox
+from integrations.connectors.shopify.sandbox import ShopifyVendor
+from integrations.connectors.shopify.sandbox_shop import Row, Shop
+from integrations.models import BUCKETS, Connection, Delivery, Flow, FlowRevision, Link, Mode, QuotaBudget, Run
+from integrations.services.connections import save_credentials
+from integrations.services.sync import Report, sync
+from tenants.models import Tenant
+from tenants.walls import system_tx, tenant_tx
+
+KEY = "stage-key-of-harbour-au1"
+TOKEN = "shpat_stage"
+SHOP = "harbour-physio"
+KIND = "patients-to-customers"
+
+
+@dataclass(slots=True)
+class Stage:
+    """Both vendors running, and one flow between them. Vendor state is edited through ``world`` and ``shop``."""
+
+    tenant: Tenant
+    cliniko: Server[ClinikoVendor]
+    shopify: Server[ShopifyVendor]
+    flow_id: int = 0
+
+    @property
+    def world(self) -> ClinikoWorld:
+        return self.cliniko.vendor.world
+
+    @property
+    def shop(self) -> Shop:
+        return self.shopify.vendor.shop(SHOP)
+
+    @property
+    def writes(self) -> int:
+        """Mutations applied in the shop so far."""
+        return self.shopify.vendor.writes(SHOP)
+
+    def customers(self) -> list[Row]:
+        return list(self.shop.customers.values())
+
+    def sync(self, **how: object) -> dict[str, int]:
+        """One sync to idle; the counts of the flow's run, which must add up."""
+        report = self.report(**how)
+        counts = {name: int(value) for name, value in report.flows[0].counts.items()}
+        assert counts["read"] == sum(counts[bucket] for bucket in BUCKETS)
+        return counts
+
+    def report(self, **how: object) -> Report:
+        return sync(tenant_slug=self.tenant.slug, until_idle=True, **{"max_wait_s": 30, **how})
+
+    def links(self) -> dict[str, str]:
+        with tenant_tx(self.tenant.pk):
+            return dict(Link.objects.values_list("source_key", "target_key"))
+
+    def deliveries(self, **which: object) -> list[Delivery]:
+        with tenant_tx(self.tenant.pk):
+            return list(Delivery.objects.filter(**which).order_by("pk"))
+
+    def held(self) -> dict[str, str]:
+        return {delivery.source_key: delivery.code for delivery in self.deliveries(state="held")}
+
+    def set_flow(self, **changes: object) -> None:
+        """Changes the flow's row, and its settings as a new revision."""
+        with tenant_tx(self.tenant.pk):
+            flow = Flow.objects.get(pk=self.flow_id)
+            settings = changes.pop("settings", None)
+            for name, value in changes.items():
+                setattr(flow, name, value)
+            if settings is not None:
+                flow.settings = settings
+                flow.revision_number += 1
+                FlowRevision.objects.create(flow=flow, number=flow.revision_number, config={"settings": settings})
+            flow.wants_full_pass = True
+            flow.save()
+
+    def runs(self) -> list[Run]:
+        with tenant_tx(self.tenant.pk):
+            return list(Run.objects.order_by("pk"))
+
+
+@contextmanager
+def stage(tenant: Tenant, *, settings: Mapping[str, str] | None = None, mode: str = Mode.LIVE) -> Iterator[Stage]:
+    """An empty practice and an empty shop, joined by the flow. Quotas are the vendors' own, sped up a hundredfold."""
+    with cliniko_sandbox.serve(seed=_practice) as cliniko, shopify_sandbox.serve() as shopify:
+        urls = {"cliniko": cliniko.url, "shopify": f"{shopify.url}/{{account}}"}
+        with override_settings(SUTURE_SANDBOX=True, SUTURE_VENDOR_URLS=urls):
+            on_stage = Stage(tenant, cliniko, shopify)
+            on_stage.flow_id = _join(tenant, dict(settings or {}), mode)
+            yield on_stage
+
+
+def _practice(world: ClinikoWorld) -> None:
+    world.add_account(KEY, "Harbour Physio")
+
+
+def _join(tenant: Tenant, settings: dict[str, str], mode: str) -> int:
+    with tenant_tx(tenant.pk):
+        practice = Connection.objects.create(tenant=tenant, name="practice", vendor="cliniko")
+        save_credentials(practice, {"api_key": KEY, "contact_email": "ops@agency.example"})
+        shop = Connection.objects.create(tenant=tenant, name="shop", vendor="shopify", account=f"{SHOP}.myshopify.com")
+        save_credentials(shop, {"access_token": TOKEN})
+        flow = Flow.objects.create(
+            tenant=tenant,
+            name=KIND,
+            kind=KIND,
+            source=practice,
+            target=shop,
+            mode=mode,
+            settings=settings,
+            revision_number=1,
+        )
+        FlowRevision.objects.create(tenant=tenant, flow=flow, number=1, config={"settings": settings})
+        return flow.pk
+
+
+def quicken(factor: float) -> None:
+    """Speeds our budgets up, as the sandboxes' clocks are: ratios stay true."""
+    with system_tx("test"):
+        for budget in QuotaBudget.objects.all():
+            budget.per_s /= factor
+            budget.save(update_fields=["per_s"])
