@@ -6,6 +6,7 @@ since only the owner may empty the tables, and a test that rolls back names neit
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -205,12 +206,17 @@ def _stamp_unverified(row: Any, scope: Any = None) -> None:
 @pytest.fixture(scope="module")
 def wall_1_alone(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """Lifts wall 2 for a module: every role may see every row of the tables it may touch, as a login that bypasses."""
-    with django_db_blocker.unblock():
-        row_level_security("NO FORCE", "DISABLE")
-        try:
-            yield
-        finally:
-            row_level_security("FORCE", "ENABLE")
+    with django_db_blocker.unblock(), wall_2_lifted():
+        yield
+
+
+@contextmanager
+def wall_2_lifted() -> Iterator[None]:
+    row_level_security("NO FORCE", "DISABLE")
+    try:
+        yield
+    finally:
+        row_level_security("FORCE", "ENABLE")
 
 
 def row_level_security(*verbs: str) -> None:

@@ -30,10 +30,10 @@ def canary(tenant: Tenant) -> str:
     return f"zq{tenant.slug.partition('-')[0]}zq"
 
 
-def build(model: type[models.Model], tenant: Tenant) -> Any:
-    """A saved row, with the rows it needs."""
+def build(model: type[models.Model], tenant: Tenant, made: dict[type[models.Model], Any] | None = None) -> Any:
+    """A saved row, with the rows it needs; those in `made` are used again and added to."""
     with tenant_tx(tenant.pk, actor=canary(tenant)):
-        return _build(model, tenant, {})
+        return _build(model, tenant, {} if made is None else made)
 
 
 def _build(model: type[models.Model], tenant: Tenant, made: dict[type[models.Model], Any]) -> Any:

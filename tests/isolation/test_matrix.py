@@ -6,7 +6,7 @@ A page or model added tomorrow is asked tomorrow. `make test` walks it with both
 import copy
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ from tenants.checks import walled_models
 from tenants.models import AgencyAuditEntry, Membership, Tenant
 from tenants.sites import SITES, SutureSite, agency_site, clinic_site, load_admins
 from tenants.walls import tenant_tx
-from tests.conftest import House, lift_wall_1, sign_in
+from tests.conftest import House, lift_wall_1, sign_in, wall_2_lifted
 from tests.isolation.objects import build, canary
 from tests.isolation.pages import Ask, Page, all_pages, list_asks, object_asks, site_pages
 
@@ -39,15 +39,14 @@ TENANT_MODELS = [model for model in walled_models() if model.wall is Wall.TENANT
 
 
 @pytest.fixture(scope="module", params=WAYS)
-def way(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "wall_1":
-        request.getfixturevalue("wall_1_alone")
-    return request.param
+def way(request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
+    with django_db_blocker.unblock(), wall_2_lifted() if request.param in ("wall_1", "neither") else nullcontext():
+        yield request.param
 
 
 @pytest.fixture
 def walls(way: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    if way == "wall_2":
+    if way in ("wall_2", "neither"):
         lift_wall_1(monkeypatch)
     return way
 
@@ -55,19 +54,18 @@ def walls(way: str, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def rows(walls: str, house: House) -> dict[type[models.Model], dict[str, int]]:
     """For each model on either site, the key of Harbour's row and of Ridge's."""
-    return {
-        model: {who: _key(model, getattr(house, who), house) for who in ("harbour", "ridge")} for model in registered()
-    }
+    made: dict[str, dict[type[models.Model], Any]] = {"harbour": {}, "ridge": {}}
+    return {model: {who: _key(model, getattr(house, who), house, made[who]) for who in made} for model in registered()}
 
 
-def _key(model: type[models.Model], tenant: Tenant, house: House) -> int:
+def _key(model: type[models.Model], tenant: Tenant, house: House, made: dict[type[models.Model], Any]) -> int:
     if model is Tenant:
         return int(tenant.pk)
     if model is Membership:
         person = house.olga if tenant == house.harbour else house.rita
         return int(Membership.objects.get(user=person).pk)
     if getattr(model, "wall", None) is Wall.TENANT:
-        return int(build(model, tenant).pk)
+        return int(build(model, tenant, made).pk)
     return ABSENT
 
 
@@ -76,6 +74,15 @@ def registered() -> list[type[models.Model]]:
 
 
 # The walk
+
+
+@pytest.mark.django_db
+@pytest.mark.proof
+@pytest.mark.parametrize("way", ["neither"], indirect=True)
+def test_with_both_walls_lifted_the_walk_finds_the_leaks(house: House, rows: Any, way: str) -> None:
+    faults = "\n".join(Walk(house, clinic_site, "olga", sign_in(house.olga)).faults(rows))
+    for surface in ("AS1 ", "AS3 ", "AS8 ", "AS12 "):
+        assert surface in faults
 
 
 @pytest.mark.django_db
