@@ -323,3 +323,22 @@ def test_it_takes_a_hundred_writes_a_second() -> None:
         vendor.answer(Request("POST", PATH, headers={"x-shopify-access-token": TOKEN}, body=body.encode()))
     assert len(vendor.shop(SHOP).customers) == 200
     assert time.perf_counter() - started < 4  # far above what it takes; a shared machine may be slow
+
+
+def test_a_list_goes_on_from_a_row_that_moved_and_ends_at_its_limit(
+    server: Server[ShopifyVendor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        create(server, firstName=f"P{number}")
+        server.clock.advance(1)
+    page = (
+        "query ($a: String) { customers(first: 2, after: $a, sortKey: UPDATED_AT)"
+        " { nodes { id firstName } pageInfo { hasNextPage endCursor } } }"
+    )
+    first = ask(server, page).data["customers"]
+    server.vendor.shop(SHOP).update(first["nodes"][0]["id"], {"note": "moved to the end"})
+    second = ask(server, page, a=first["pageInfo"]["endCursor"]).data["customers"]
+    assert [row["firstName"] for row in second["nodes"]] == ["P2", "P3"]
+    monkeypatch.setattr("integrations.connectors.shopify.sandbox_schema.LIST_END", 3)
+    limited = ask(server, page, a=first["pageInfo"]["endCursor"]).data["customers"]
+    assert [row["firstName"] for row in limited["nodes"]] == ["P2"] and not limited["pageInfo"]["hasNextPage"]

@@ -137,10 +137,10 @@ def read_many(client: Client, keys: Sequence[str], fields: frozenset[str]) -> Ma
     Raises VendorChanged if one cannot be decoded: absence would say that it is gone.
     """
     selected = selection(fields)
-    document = nodes_document(selected)
     found: dict[str, Record] = {}
     for some in _slices(list(dict.fromkeys(keys)), MOST_IDS):
         variables = {"ids": [customer_gid(key) for key in some]}
+        document = nodes_document(len(some), selected)
         answered = read(client, document, variables, cost=1 + len(some) * selected.objects)
         for row in payload.as_list(answered.data.get("nodes"), "nodes"):
             if row is not None and row != {}:

@@ -1,5 +1,7 @@
 """Documents run by graphql-core against the official schema (trimmed), and what Shopify would charge for them."""
 
+import base64
+import json
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -150,6 +152,7 @@ def _operation(document: DocumentNode) -> OperationDefinitionNode:
 # -- cost: scalars 0, objects 1, a mutation 10, a connection by its size (README.md, "Cost")
 
 _ROW = 0.045
+LIST_END = 25_000
 
 
 class _Pricing:
@@ -410,9 +413,39 @@ _SORTS: dict[str, Callable[[Row], tuple[object, ...]]] = {
 def _customers(_: object, info: Info, **asked: object) -> object:
     call = _call(info)
     call.need("read_customers", "customers")
-    rows = _searched(call, asked.get("query"))
-    rows.sort(key=_SORTS.get(str(asked.get("sortKey", "ID")), _SORTS["ID"]), reverse=bool(asked.get("reverse")))
-    return _connection(rows, asked)
+    key = _SORTS.get(str(asked.get("sortKey", "ID")), _SORTS["ID"])
+    backwards = bool(asked.get("reverse"))
+    rows = sorted(_searched(call, asked.get("query")), key=key, reverse=backwards)
+    seen, place = _place(asked.get("after"))
+    if place:
+        rows = [row for row in rows if (list(key(row)) < place if backwards else list(key(row)) > place)]
+    shown = rows[: min(_size(asked), LIST_END - seen)]
+    cursors = [_cursor(seen + number, key(row)) for number, row in enumerate(shown, start=1)]
+    return {
+        "nodes": shown,
+        "edges": [{"node": row, "cursor": cursor} for row, cursor in zip(shown, cursors, strict=True)],
+        "pageInfo": {
+            "hasNextPage": len(rows) > len(shown) and seen + len(shown) < LIST_END,
+            "hasPreviousPage": seen > 0,
+            "startCursor": cursors[0] if cursors else None,
+            "endCursor": cursors[-1] if cursors else None,
+        },
+    }
+
+
+def _cursor(rank: int, place: Sequence[object]) -> str:
+    """Where a row stands by its sort key, so that rows that move do not shift the page; and its rank in the list."""
+    return base64.b64encode(json.dumps([rank, *place]).encode()).decode()
+
+
+def _place(cursor: object) -> tuple[int, list[object]]:
+    if not cursor:
+        return 0, []
+    try:
+        rank, *place = json.loads(base64.b64decode(str(cursor)))
+    except (ValueError, TypeError):
+        raise GraphQLError("Invalid cursor for current pagination sort.") from None
+    return int(rank), place
 
 
 def _searched(call: Call, query: object) -> list[Row]:
@@ -448,24 +481,28 @@ def _nodes(_: object, info: Info, *, ids: Sequence[str]) -> object:
 
 
 def _connection(rows: Sequence[object], asked: Mapping[str, object]) -> Row:
-    """A page. The cursor is the place in the list as sorted now; a list ends at 25,000 rows."""
-    if asked.get("first") is None and asked.get("last") is None:
-        raise GraphQLError("you must provide one of first or last")
-    after, size = str(asked.get("after") or ""), asked.get("first") or asked.get("last")
+    """A page of a short list, in its own order; the cursor is the place in it."""
+    after = str(asked.get("after") or "")
     start = int(after.removeprefix("at-")) if after else 0
-    assert isinstance(size, int)  # noqa: S101 -- Int in the schema
-    if size > 250:
-        raise GraphQLError("The first argument must be at most 250")
-    shown = list(rows[start : min(start + size, 25_000)])
+    shown = list(rows[start : start + _size(asked)])
     end = start + len(shown)
     return {
         "nodes": shown,
         "edges": [{"node": row, "cursor": f"at-{start + number + 1}"} for number, row in enumerate(shown)],
         "pageInfo": {
-            "hasNextPage": end < min(len(rows), 25_000), "hasPreviousPage": start > 0,
+            "hasNextPage": end < len(rows), "hasPreviousPage": start > 0,
             "startCursor": f"at-{start}" if shown else None, "endCursor": f"at-{end}" if shown else None,
         },
     }  # fmt: skip
+
+
+def _size(asked: Mapping[str, object]) -> int:
+    size = asked.get("first") or asked.get("last")
+    if not isinstance(size, int):
+        raise GraphQLError("you must provide one of first or last")
+    if size > 250:
+        raise GraphQLError("The first argument must be at most 250")
+    return size
 
 
 def _shop(_: object, info: Info) -> object:

@@ -201,8 +201,8 @@ def test_v09_a_second_create_with_the_same_marker_is_refused_by_the_shop() -> No
 def test_being_throttled_ran_nothing_and_says_until_when() -> None:
     client = ready()
     cost = {
-        "requestedQueryCost": 170,
-        "throttleStatus": {"maximumAvailable": 2000, "currentlyAvailable": 20, "restoreRate": 50},
+        "requestedQueryCost": 18,
+        "throttleStatus": {"maximumAvailable": 2000, "currentlyAvailable": 3, "restoreRate": 5},
     }
     client.script = [
         {"errors": [{"message": "Throttled", "extensions": {"code": "THROTTLED"}}], "extensions": {"cost": cost}}
@@ -210,7 +210,7 @@ def test_being_throttled_ran_nothing_and_says_until_when() -> None:
     with pytest.raises(Throttled) as caught:
         write(client, new())
     assert 2 < (caught.value.retry_at - datetime.now(UTC)).total_seconds() <= 3
-    assert client.gate.blocked and client.gate.told[-1]["available"] == 20
+    assert client.gate.blocked and client.gate.told[-1]["available"] == 3
 
 
 def test_c11_part_of_a_document_that_failed_is_uncertain_for_that_item_only() -> None:
