@@ -12,7 +12,7 @@ import pytest
 
 from integrations.connectors.sandbox_kit import Clock, Fault, FaultKind, Server
 from integrations.connectors.shopify.sandbox import ShopifyVendor, serve, throttle_storm
-from integrations.connectors.shopify.sandbox_schema import Refusal
+from integrations.connectors.shopify.sandbox_call import Refusal
 
 TOKEN = "shpat_0123456789"
 SHOP = "harbour-physio"
@@ -339,6 +339,6 @@ def test_a_list_goes_on_from_a_row_that_moved_and_ends_at_its_limit(
     server.vendor.shop(SHOP).update(first["nodes"][0]["id"], {"note": "moved to the end"})
     second = ask(server, page, a=first["pageInfo"]["endCursor"]).data["customers"]
     assert [row["firstName"] for row in second["nodes"]] == ["P2", "P3"]
-    monkeypatch.setattr("integrations.connectors.shopify.sandbox_schema.LIST_END", 3)
+    monkeypatch.setattr("integrations.connectors.shopify.sandbox_reads.LIST_END", 3)
     limited = ask(server, page, a=first["pageInfo"]["endCursor"]).data["customers"]
     assert [row["firstName"] for row in limited["nodes"]] == ["P2"] and not limited["pageInfo"]["hasNextPage"]

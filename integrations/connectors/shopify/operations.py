@@ -97,7 +97,9 @@ def selection(fields: frozenset[str]) -> Selection:
         namespace, key = metafield_name(name)
         parts.append(f'f{number}: metafield(namespace: "{namespace}", key: "{key}") {{ value }}')
     text = " ".join(parts)
-    return Selection(fields, metafields, tags, f"fragment C on Customer {{ {text} }}", 1 + text.count("{"))
+    return Selection(
+        fields, metafields, tags, " ".join(("fragment C", "on Customer {", text, "}")), 1 + text.count("{")
+    )
 
 
 ADDRESS = "id firstName lastName company address1 address2 city provinceCode zip countryCodeV2 phone"
@@ -178,18 +180,16 @@ def find_document(identifiers: int, selected: Selection) -> str:
 @lru_cache(maxsize=256)
 def nodes_document(size: int, selected: Selection) -> str:
     """So many customers by id. The size is in the name because it decides the cost, which is learnt by document."""
-    head = f"query CustomersById{size}($ids: [ID!]!)"
-    return f"{head} {{\n  nodes(ids: $ids) {{ ... on Customer {{ ...C }} }}\n}}\n{selected.text}"
+    head = f"CustomersById{size}($ids: [ID!]!)"
+    return "\n".join(("query", head, "{ nodes(ids: $ids) { ... on Customer { ...C } } }", selected.text))
 
 
 @lru_cache(maxsize=256)
 def page_document(sort_key: str, selected: Selection) -> str:
-    return (
-        "query CustomersPage($first: Int!, $after: String, $query: String) {\n"
-        f"  customers(first: $first, after: $after, query: $query, sortKey: {sort_key}) {{\n"
-        "    nodes { ...C }\n    pageInfo { hasNextPage endCursor }\n  }\n}\n"
-        f"{selected.text}"
-    )
+    head = "CustomersPage($first: Int!, $after: String, $query: String) {"
+    asked = f"customers(first: $first, after: $after, query: $query, sortKey: {sort_key})"
+    page = "{ nodes { ...C } pageInfo { hasNextPage endCursor } } }"
+    return "\n".join(("query", head, asked, page, selected.text))
 
 
 def every_document(fields: frozenset[str]) -> Sequence[str]:

@@ -23,7 +23,9 @@ from pathlib import Path
 from graphql import GraphQLError
 
 from integrations.connectors.sandbox_kit import Clock, Fault, FaultKind, Request, Response, Server, json_response
-from integrations.connectors.shopify.sandbox_schema import Call, Engine, Prepared, Refusal, actual_price
+from integrations.connectors.shopify.sandbox_call import Call, Refusal
+from integrations.connectors.shopify.sandbox_cost import actual_price
+from integrations.connectors.shopify.sandbox_schema import Engine, Prepared
 from integrations.connectors.shopify.sandbox_shop import Row, Settings, Shop
 
 MOST_POINTS = 1000

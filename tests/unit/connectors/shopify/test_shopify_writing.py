@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from integrations.connectors.base import Wanted, WriteItem
-from integrations.connectors.shopify.sandbox_schema import Refusal
+from integrations.connectors.shopify.sandbox_call import Refusal
 from integrations.core.errors import (
     AccountError,
     Rejected,
