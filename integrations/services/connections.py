@@ -36,7 +36,9 @@ def save_credentials(connection: Connection, given: Mapping[str, str]) -> None:
         raise BadAccount(f"Missing: {', '.join(missing)}.")
     try:
         connection.account = connector.normalise_account(connection.account, kept)
-        connector.origin(_account(connection, kept))
+        account = _account(connection, kept)
+        connector.origin(account)
+        connector.headers(account)
     except ValueError as refusal:
         raise BadAccount(str(refusal)) from None
     vault = open_vault(connection.tenant_id)

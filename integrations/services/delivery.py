@@ -25,6 +25,7 @@ from integrations.services import connections, settlement
 from integrations.services.claims import Item, claim, mark_sending
 from integrations.services.jobs import Job, load_job
 from integrations.services.merges import links_of
+from integrations.services.reading import read_each
 from integrations.services.settlement import Result
 from integrations.toolkit.http import Client
 from tenants.walls import app_now, tenant_tx
@@ -158,14 +159,28 @@ class Batch:
     def _refill(self) -> None:
         """Wishes that could not be made are made anew from the source record."""
         empty = [item for item in self.items if item.sealed_draft is None]
-        read_many = self.job.source_stream.read_many
-        if not empty or read_many is None:
+        if not empty:
             return
-        records = read_many(
-            self.clients.to(self.job.source), [item.source_key for item in empty], self.job.plan.source_fields
-        )
+        try:
+            records, unread = read_each(
+                self.job.source_stream,
+                self.clients.to(self.job.source),
+                [item.source_key for item in empty],
+                self.job.plan.source_fields,
+            )
+        except errors.SyncError as error:
+            with self._tx():
+                due = connections.record_failure(self.job.source.pk, error) or self._later(
+                    settings.SUTURE_PAUSED_RETRY_S
+                )
+            for item in empty:
+                self._finish(item, settlement.again(item, error.code, due, tried=False))
+            return
         for item in empty:
-            self._refill_one(item, records.get(item.source_key))
+            if item.source_key in unread:
+                self._finish(item, settlement.held(item, unread[item.source_key].code))
+            else:
+                self._refill_one(item, records.get(item.source_key))
 
     def _refill_one(self, item: Item, record: Record | None) -> None:
         if record is None or record.state is State.MERGED:
@@ -221,9 +236,10 @@ class Batch:
                 del item.dropped[name]
 
     def _prepare(self, client: Client) -> None:
-        """The marker's definition exists at the target before the first write."""
+        """The marker's definition exists at the target before the first write; a preview writes not even that."""
         marker = self.job.kind.marker
-        if not self.items or self.stream.prepare is None or marker in self.job.target.prepared:
+        is_done = marker in self.job.target.prepared or self.job.mode == Mode.PREVIEW
+        if not self.items or self.stream.prepare is None or is_done:
             return
         self.stream.prepare(client, marker)
         with self._tx():
@@ -237,14 +253,17 @@ class Batch:
     def _read_linked(self, client: Client, items: list[Item]) -> list[Item]:
         """Linked and chosen targets as they are now. One that is gone is looked up by marker, else held."""
         linked = [item for item in items if item.target_key]
-        if not linked or self.stream.read_many is None:
+        if not linked:
             return items
-        records = self.stream.read_many(client, [item.target_key for item in linked], self.fields)
+        records, unread = read_each(self.stream, client, [item.target_key for item in linked], self.fields)
         lost = []
         for item in linked:
             item.current = records.get(item.target_key)
-            if item.current is None:
+            if item.target_key in unread:
+                self._finish(item, settlement.held(item, unread[item.target_key].code))
+            elif item.current is None:
                 lost.append(item)
+        items = [item for item in items if item in self.items]
         if not lost:
             return items
         answers = self._find(client, lost)
@@ -538,10 +557,10 @@ class Batch:
     def _stop(self, error: errors.SyncError) -> errors.SyncError:
         """The call failed for all: what is settled stays settled, the rest goes back without a try counted."""
         with self._tx():
-            connection = self.job.source if error.facts.get("side") == "source" else self.job.target
-            retry_at = connections.record_failure(connection.pk, error)
+            retry_at = connections.record_failure(self.job.target.pk, error)
         self.drained.retry_at = retry_at
-        due = retry_at or self._later(settings.SUTURE_PAUSED_RETRY_S)
+        paused = isinstance(error, errors.AccountError)  # nothing is claimed until a person mended the connection
+        due = retry_at or self._later(0 if paused else settings.SUTURE_PAUSED_RETRY_S)
         for item in list(self.items):
             self._finish(item, self._released(item, error, due))
         self._settle()

@@ -19,6 +19,7 @@ from integrations.models import IN_FLIGHT, OPEN, Delivery, DeliveryState, Flow, 
 from integrations.services import connections, merges, synclog
 from integrations.services.counts import Moves, bucket_of
 from integrations.services.jobs import Job, load_job
+from integrations.services.reading import read_each
 from integrations.toolkit.http import Client
 from tenants.walls import app_now, insert_rows, tenant_tx
 
@@ -55,6 +56,7 @@ def start_run(flow_id: int, *, trigger: str, now: datetime) -> Run | None:
             flow.swept_at = now
     else:
         flow.swept_at = now
+    cut_off = _cut_off(flow) if full else None
     flow.wants_full_pass = False
     if flow.activated_at is None:
         flow.activated_at = now
@@ -65,9 +67,22 @@ def start_run(flow_id: int, *, trigger: str, now: datetime) -> Run | None:
         trigger=trigger,
         revision_number=flow.revision_number,
         since=since,
+        place=cut_off and cut_off.place,
+        vendor_now=cut_off and cut_off.vendor_now,
+        newest_seen=cut_off and cut_off.newest_seen,
         started_at=now,
     )
     return run
+
+
+def _cut_off(flow: Flow) -> Run | None:
+    """The flow's last run, if it failed in the middle of a pass over everything under today's revision: the new run
+    goes on where it stood."""
+    last: Run | None = Run.objects.filter(flow=flow).order_by("-pk").first()
+    fits = (
+        last and last.state == RunState.FAILED and last.since is None and last.revision_number == flow.revision_number
+    )
+    return last if fits and last and last.place else None
 
 
 def run_slice(tenant_id: int, run_id: int, *, seconds: float, client: Client | None = None) -> Slice:
@@ -178,9 +193,8 @@ class PageReader:
         in_page = {record.key for record in page.records}
         wanted = {record.merged_into for record in page.records if record.state is State.MERGED and record.merged_into}
         missing = sorted(wanted - in_page)
-        if not missing or self.job.source_stream.read_many is None:
-            return {}
-        return self.job.source_stream.read_many(self.client, missing, self.job.plan.source_fields)
+        survivors, _ = read_each(self.job.source_stream, self.client, missing, self.job.plan.source_fields)
+        return survivors
 
     def accept(self, page: Page, survivors: Mapping[str, Record], now: datetime) -> None:
         """One page into the outbox, with its counts and the run's new place. One transaction, the caller's."""

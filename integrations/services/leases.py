@@ -27,15 +27,23 @@ def take(name: str, holder: str, *, seconds: float) -> bool:
 
 def hold(name: str, holder: str, *, seconds: float) -> None:
     """Takes a duty from whoever holds it: a task that starts answers the doorbell that was rung for it."""
-    with system_tx("lease"):
-        Lease.objects.update_or_create(
-            name=name, defaults={"holder": holder, "expires_at": app_now() + timedelta(seconds=seconds)}
+    with system_tx("lease"), database.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO tenants_lease AS held (name, holder, fence, expires_at) VALUES (%s, %s, 1, app_now() + make_interval(secs => %s))
+            ON CONFLICT (name) DO UPDATE
+            SET holder = excluded.holder, expires_at = excluded.expires_at,
+                fence = held.fence + (held.holder <> excluded.holder)::int
+            """,
+            [name, holder, seconds],
         )
 
 
-def drop(name: str) -> None:
+def drop(name: str, holder: str = "") -> None:
+    """Gives a duty back. With ``holder`` only if it is still that one's."""
     with system_tx("lease"):
-        Lease.objects.filter(name=name).delete()
+        rows = Lease.objects.filter(name=name)
+        (rows.filter(holder=holder) if holder else rows).delete()
 
 
 def live(prefix: str) -> dict[str, str]:
@@ -45,8 +53,23 @@ def live(prefix: str) -> dict[str, str]:
         return dict(rows.values_list("name", "holder"))
 
 
+def count_since(prefix: str, *, seconds: float) -> int:
+    """How many duties of this prefix were held at some moment of the last ``seconds``."""
+    with system_tx("lease"):
+        return Lease.objects.filter(
+            name__startswith=prefix, expires_at__gt=app_now() - timedelta(seconds=seconds)
+        ).count()
+
+
 def age_s(name: str) -> float | None:
     """Seconds since the duty ran out (negative: still held), None when it never was."""
     with system_tx("lease"):
         expires = Lease.objects.filter(name=name).values_list("expires_at", flat=True).first()
         return None if expires is None else (app_now() - expires).total_seconds()
+
+
+def forget_aged(prefix: str, *, seconds: float) -> int:
+    """Removes duties that ran out so long ago: machines and tasks that never came back."""
+    with system_tx("lease"):
+        rows = Lease.objects.filter(name__startswith=prefix, expires_at__lt=app_now() - timedelta(seconds=seconds))
+        return rows.delete()[0]

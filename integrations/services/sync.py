@@ -179,8 +179,9 @@ def _tell_requests(reports: list[FlowReport], openings: _Openings) -> None:
     counted = openings.requests()
     for report in reports:
         with tenant_tx(report.tenant_id, reason="sync"):
-            flow = Flow.objects.get(pk=report.flow_id)
-        report.requests = dict(counted[pk] for pk in (flow.source_id, flow.target_id) if pk in counted)
+            flow = Flow.objects.select_related("source", "target").get(pk=report.flow_id)
+        names = {flow.source_id: flow.source.name, flow.target_id: flow.target.name}
+        report.requests = {name: counted[pk][1] if pk in counted else 0 for pk, name in names.items()}
 
 
 def _is_well(report: FlowReport) -> bool:

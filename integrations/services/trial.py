@@ -167,7 +167,11 @@ def _compared(job: Job, record: Record, wish: Wish, look: _Look, client: Client)
 def _judge(job: Job, key: str, wanted: Mapping[str, Value], client: Client) -> Decision:
     if job.target_stream.find is None:
         return Judge(job.kind.matching, job.plan.context.settings, lambda _: False, job.kind_of).choose(wanted, Found())
-    keys = {one.field: text for one in job.kind.matching.natural if (text := job.kind_of(one.field).canon(wanted.get(one.field)))}
+    keys = {
+        one.field: text
+        for one in job.kind.matching.natural
+        if (text := job.kind_of(one.field).canon(wanted.get(one.field)))
+    }
     answer = job.target_stream.find(client, [Wanted(key, key, keys)], job.plan.target_fields, job.kind.marker)[key]
     candidates = [record.key for records in answer.by_key.values() for record in records]
     taken = _taken(job, candidates)

@@ -40,7 +40,9 @@ def test_it_works(on_stage: Stage) -> None:
 
 def test_a_second_sync_writes_nothing(on_stage: Stage) -> None:
     for number in range(12):
-        on_stage.world.add_patient(first_name="Pat", last_name=f"Number{number}", email=f"p{number}@example.com", accepted_privacy_policy=True)
+        on_stage.world.add_patient(
+            first_name="Pat", last_name=f"Number{number}", email=f"p{number}@example.com", accepted_privacy_policy=True
+        )
     on_stage.sync()
     assert len(on_stage.customers()) == 12
     writes = on_stage.writes

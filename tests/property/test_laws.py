@@ -14,9 +14,7 @@ from integrations.core.values import Email, Kind, Phone, Text, YesNoUnknown
 KEY = b"k" * 32
 KINDS: dict[str, Kind] = {"name": Text, "email": Email, "phone": Phone, "consent": YesNoUnknown}
 texts = st.none() | st.text(max_size=20)
-values = st.fixed_dictionaries(
-    {"name": texts, "email": texts, "phone": texts, "consent": st.none() | st.booleans()}
-)
+values = st.fixed_dictionaries({"name": texts, "email": texts, "phone": texts, "consent": st.none() | st.booleans()})
 policies = st.dictionaries(
     st.sampled_from(sorted(KINDS)), st.builds(FieldPolicy, st.sampled_from(Write), st.sampled_from(OnConflict))
 )

@@ -15,7 +15,9 @@ def digest(name: str, value: Value) -> str:
     return kind_of(name).canon(value)
 
 
-def compare(wanted: Value, current: Value, *, name="name", last=None, write=Write.ALWAYS, conflict=OnConflict.SOURCE_WINS) -> Patch:
+def compare(
+    wanted: Value, current: Value, *, name="name", last=None, write=Write.ALWAYS, conflict=OnConflict.SOURCE_WINS
+) -> Patch:
     return diff(
         {name: wanted},
         {name: current},

@@ -27,7 +27,9 @@ def customer(key: str, **values: str) -> Record:
 
 
 def choose(*, marked=(), email=(), phone=(), wanted=MIA, taken=(), linked=None, policies=None):
-    judge = Judge(MATCHING, policies or {"shared_email": "hold", "shared_phone": "drop"}, set(taken).__contains__, kind_of)
+    judge = Judge(
+        MATCHING, policies or {"shared_email": "hold", "shared_phone": "drop"}, set(taken).__contains__, kind_of
+    )
     return judge.choose(wanted, Found(tuple(marked), {"email": tuple(email), "phone": tuple(phone)}), linked)
 
 
