@@ -219,13 +219,12 @@ def _cost(data: object) -> Cost:
     """The cost block, each member read leniently: a budget goes on without it."""
     told = _inner(_inner(data, "extensions"), "cost")
     status = _inner(told, "throttleStatus")
-    rate = _amount(status, "restoreRate")
     return Cost(
-        requested=_amount(told, "requestedQueryCost"),
-        actual=_amount(told, "actualQueryCost"),
-        available=_amount(status, "currentlyAvailable"),
-        capacity=_amount(status, "maximumAvailable"),
-        restore_rate=None if rate is None else float(rate),
+        requested=_points(told, "requestedQueryCost"),
+        actual=_points(told, "actualQueryCost"),
+        available=_points(status, "currentlyAvailable"),
+        capacity=_points(status, "maximumAvailable"),
+        restore_rate=_amount(status, "restoreRate"),
     )
 
 
@@ -233,11 +232,15 @@ def _inner(data: object, name: str) -> object:
     return data.get(name) if isinstance(data, dict) else None
 
 
-def _amount(data: object, name: str) -> int | None:
+def _points(data: object, name: str) -> int | None:
+    found = _amount(data, name)
+    return None if found is None else int(found)
+
+
+def _amount(data: object, name: str) -> float | None:
     value = _inner(data, name)
-    return (
-        int(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) and 0 <= value < 10**9 else None
-    )
+    usable = isinstance(value, int | float | Decimal) and not isinstance(value, bool) and 0 <= value < 10**9
+    return float(value) if usable else None  # type: ignore[arg-type]  # just seen to be a number
 
 
 def aliases(count: int, stem: str = "r") -> Sequence[str]:

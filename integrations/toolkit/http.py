@@ -76,6 +76,7 @@ class Client(Protocol):
     account: str
     facts: Mapping[str, str]
     gate: Gate
+    calls: int  # requests sent so far
 
     def get(self, path: str, params: Sequence[tuple[str, str]] = ()) -> Reply: ...
 

@@ -5,9 +5,9 @@ it holds nothing, so that its level at any instant is ``(instant - empty_at) * r
 of ``cost`` is good from the first instant at which the level reaches ``cost + margin``, and moves ``empty_at`` on by
 ``cost / rate``, even into the future: those who wait stand in line.
 
-REQUESTS: "200 in any 60 s" is a bucket that refills at 197 in 60 s and holds what refills in half a second and one more.
-A turn unused half a second after its time is thrown away, or turns kept up would be used in a bunch. In any window
-there are then at most 199 turns, and 98 % of the limit can be used.
+REQUESTS: "200 in any 60 s" is a bucket that refills at 197 in 60 s and holds what refills in a quarter of a second and
+one more. A turn unused half a second after its time is thrown away, or turns kept up would be used in a bunch. In any
+window there are then at most 199 turns, and 98 % of the limit can be used.
 
 POINTS: the vendor's own bucket, kept a little above empty, corrected by what the vendor says about it: down at once, up
 step by step, because an answer may be older than what others did since.
@@ -27,6 +27,7 @@ LATE_PER_WINDOW = 0.5 / 60  # of the window: how long after its time a turn may 
 INFLIGHT_LIFE_S = 60.0
 MARGIN_S = 0.5  # points that refill in this time stay in the bucket
 MOST_AT_ONCE = 32
+NOTHING = 0.001  # points; the database refuses numbers too small to hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Grant:
     """``granted`` may be spent ``wait_s`` from now, in turns ``every_s`` apart, each lost ``late_s`` after its time.
 
     ``granted`` 0 means no: ask again in ``wait_s``. ``now`` is the store's clock, seconds since 1970.
-    ``early_s`` is how long ago the first turn's own time was.
+    ``early_s`` is how long ago the first turn's own time was, ``age_s`` how long ago ``now`` was when this is handed over.
     """
 
     granted: float
@@ -67,6 +68,7 @@ class Grant:
     every_s: float = 0.0
     early_s: float = 0.0
     late_s: float = math.inf
+    age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class Bucket:
 
     @property
     def size(self) -> float:
-        return max(self.capacity, 1.0) if self.is_points else self.late_s * self.rate + 1
+        return max(self.capacity, 1.0) if self.is_points else self.late_s / 2 * self.rate + 1
 
     @property
     def margin(self) -> float:
@@ -113,7 +115,8 @@ def settle(bucket: Bucket, told: Told, now: float) -> Bucket:
         amount=told.restored if told.restored else bucket.amount,
         capacity=told.capacity if told.capacity else bucket.capacity,
     )
-    faded = bucket.inflight * math.exp(-max(0.0, now - bucket.inflight_at) / INFLIGHT_LIFE_S)
+    lives = min(max(0.0, (now - bucket.inflight_at) / INFLIGHT_LIFE_S), 20.0)
+    faded = bucket.inflight * math.exp(-lives) if bucket.inflight > NOTHING else 0.0
     inflight = max(0.0, faded - told.reserved)
     empty_at = max(bucket.empty_at, now - bucket.size / bucket.rate) - told.refund / bucket.rate
     if told.available is not None:
@@ -220,7 +223,9 @@ class QuotaGate:
         patience_s: float = 10.0,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._clock = clock
         self._store = store
         self._limit = limit
         self._live = live
@@ -263,11 +268,13 @@ class QuotaGate:
         )
         if available is not None:
             self._told_at = now
+            if self._hand.left > available:
+                self._drop()
 
     def block_until(self, epoch_s: float) -> None:
         """Nobody spends from this budget before that instant of our clock."""
         self._hand = _Hand()
-        self._store.block(max(0.0, epoch_s - time.time()))
+        self._store.block(max(0.0, epoch_s - self._clock()))
 
     def _play(self, cost: float) -> bool:
         """Spends from the hand, sleeping until its turn has come. False if the hand is empty or too old."""
@@ -289,14 +296,15 @@ class QuotaGate:
         """Asks the store, with the hand given back. Raises Throttled when the turn lies beyond our patience."""
         self._drop()
         asked_at = self._monotonic()
+        if asked_at > ends_at + self._patience_s:  # turns come in time and we do not: a machine beyond its strength
+            raise Throttled("quota.wait", datetime.fromtimestamp(self._clock() + 1, UTC))
         patience_s = max(0.0, ends_at - asked_at)
         told = replace(self._told, age_s=asked_at - self._told_at if self._told_at else 0.0)
         grant = self._store.take(Ask(cost, self._store.block_size(cost), self._live, patience_s), told)
         self._told = Told()
         if grant.granted:
-            due_at = self._monotonic() + grant.wait_s - grant.early_s
-            lost_at = asked_at + grant.wait_s - grant.early_s + grant.late_s
-            lost_at = asked_at + 2 * self._limit.per_s + grant.wait_s if self._is_points else lost_at
+            due_at = self._monotonic() - grant.age_s + grant.wait_s - (0 if self._is_points else grant.early_s)
+            lost_at = due_at + (2 * self._limit.per_s if self._is_points else grant.late_s)
             self._hand = _Hand(max(grant.granted, cost), due_at, grant.every_s, lost_at)
         elif grant.wait_s > patience_s:
             raise Throttled("quota.wait", datetime.fromtimestamp(grant.now + grant.wait_s, UTC))
