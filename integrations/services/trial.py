@@ -90,7 +90,7 @@ def _read(job: Job, asked: str, opener: Callable[..., Client]) -> tuple[Record |
     client = _open(job, job.source, opener)
     stream = job.source_stream
     if "@" in asked and stream.find is not None:
-        wanted = Wanted("asked", "", {"email": asked.lower()})
+        wanted = Wanted("asked", "", {"email": asked})
         found = stream.find(client, [wanted], job.plan.source_fields, "").get("asked")
         records = tuple(record for some in found.by_key.values() for record in some) if found else ()
         return (records[0], ()) if len(records) == 1 else (None, tuple(record.key for record in records))

@@ -105,7 +105,9 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing() -> None:
 
 def test_what_the_file_leaves_out_stays_and_what_it_changes_is_one_revision() -> None:
     provision(parsed())
-    told = provision(parsed(FILE.replace('missing_email = "skip"', 'missing_email = "create"').replace('every = "15m"\n', "")))
+    told = provision(
+        parsed(FILE.replace('missing_email = "skip"', 'missing_email = "create"').replace('every = "15m"\n', ""))
+    )
     assert told == ["harbour-physio/patients-to-customers: settings.missing_email changed"]
     with tenant_tx(Tenant.objects.get().pk):
         assert Flow.objects.get().every == "15m"
@@ -150,7 +152,11 @@ def test_every_mistake_is_told_at_once_with_its_path_and_nothing_is_written() ->
         ("https://admin.shopify.com/store/ef760-ef", "https://evil.example/ef760", "tenant[0].connection[1].account"),
         ('time_zone = "Australia/Sydney"', 'time_zone = "Sydney"', "tenant[0].time_zone"),
         ('country = "AU"', 'country = "Australia"', "tenant[0].country"),
-        ('pilot = { keys = [], tag = "" }', 'pilot = { kys = [] }\nvalues = { status = { "20" = "x" } }', "tenant[0].flow[0].pilot.kys"),
+        (
+            'pilot = { keys = [], tag = "" }',
+            'pilot = { kys = [] }\nvalues = { status = { "20" = "x" } }',
+            "tenant[0].flow[0].pilot.kys",
+        ),
         ('waive = ["sku.duplicate"]', '[tenant.flow.values.status]\n"20" = "paid"', "tenant[0].flow[0].values.status"),
     ],
 )
@@ -171,7 +177,9 @@ def test_a_literal_secret_is_refused_unless_the_vendors_are_stand_ins(settings: 
 
 
 def test_the_file_may_write_a_cron_line_and_a_bare_date() -> None:
-    provision(parsed(FILE.replace('every = "15m"', 'every = "0 6 * * 1-5"').replace('start = "all"', "start = 2026-07-01")))
+    provision(
+        parsed(FILE.replace('every = "15m"', 'every = "0 6 * * 1-5"').replace('start = "all"', "start = 2026-07-01"))
+    )
     with tenant_tx(Tenant.objects.get().pk):
         flow = Flow.objects.get()
         assert (flow.every, flow.start) == ("0 6 * * 1-5", "2026-07-01")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
-from integrations.connectors.base import Ask, Field, OpenFields, Page, Stream
+from integrations.connectors.base import Answer, Ask, Field, OpenFields, Page, Stream, Wanted
 from integrations.connectors.cliniko.decoding import CUSTOM, Decode, decoder, patient_key
 from integrations.core.errors import SyncError, VendorChanged
 from integrations.core.records import Record
@@ -35,6 +35,7 @@ Query = tuple[tuple[str, str], ...]
 
 _EVERYTHING, _CHANGED, _ARCHIVED = "everything", "changed", "archived"
 _SHARD = re.compile(r"[a-z]{2}[0-9]{1,2}")
+_ADDRESS = re.compile(r"[^\s@:,*]{1,64}@[^\s@:,*]{1,255}")
 _SUBDOMAIN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -74,6 +75,22 @@ def read_many(client: Client, keys: Sequence[str], fields: frozenset[str]) -> Ma
             if patient_key(row) in some:
                 found[patient_key(row)] = _decode_one(decode, row)
     return found
+
+
+def find(client: Client, wanted: Sequence[Wanted], fields: frozenset[str], _marker: str) -> Mapping[str, Answer]:
+    """Who has each e-mail address, archived patients included: for a person who types one. One request an address.
+
+    An address that the filter's syntax cannot hold finds nobody. What is found is compared again, letter case aside.
+    """
+    return {one.ref: Answer(by_key={"email": _having(client, one.keys.get("email", ""), fields)}) for one in wanted}
+
+
+def _having(client: Client, address: str, fields: frozenset[str]) -> tuple[Record, ...]:
+    if not _ADDRESS.fullmatch(address):
+        return ()
+    query = (("q[]", f"email:={address}"), ARCHIVED_TOO, ("per_page", str(PAGE_SIZE)))
+    records, _ = _decode_all(_Answer.parse(client.get(PATH, query)).rows, fields)
+    return tuple(record for record in records if str(record.values.get("email") or "").lower() == address.lower())
 
 
 def newest_change(client: Client) -> datetime | None:
@@ -258,6 +275,7 @@ PATIENTS = Stream(
     open_fields=(OpenFields(CUSTOM, "Custom field", Text, released=True),),
     read_page=read_page,
     read_many=read_many,
+    find=find,
     batch=PAGE_SIZE,
     admin_url=admin_url,
 )
