@@ -170,11 +170,13 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
     "STYLES": ["config.look.agency_style"],
+    "DASHBOARD_CALLBACK": "config.dashboards.agency",
     "SIDEBAR": {"show_search": True, "command_search": True, "navigation": "config.look.agency_menu"},
 }
 UNFOLD_CLINIC = UNFOLD | {
     "SITE_SUBHEADER": "config.look.clinic_name",
     "STYLES": ["config.look.clinic_style"],
+    "DASHBOARD_CALLBACK": "config.dashboards.clinic",
     "SIDEBAR": {"show_search": True, "command_search": True, "navigation": "config.look.clinic_menu"},
 }
 
@@ -248,7 +250,13 @@ Q_CLUSTER = {
     "catch_up": False,
     "save_limit": -1,
     "scheduler": False,  # what is due is our data; the pulse rings for it
-} | ({"redis": SUTURE_QUEUE_REDIS_URL} if SUTURE_QUEUE_REDIS_URL else {"orm": "default"})
+    "poll": 1,  # seconds; a doorbell is heard at once, this only finds those whose notification was lost
+    "guard_cycle": 1,
+} | (
+    {"redis": SUTURE_QUEUE_REDIS_URL}
+    if SUTURE_QUEUE_REDIS_URL
+    else {"orm": "default", "broker_class": "integrations.doorbell.Doorbell"}
+)
 
 # Sign-in throttles count here: shared between processes where there is a Redis.
 CACHES = {

@@ -1,0 +1,435 @@
+"""The error desk, and every delivery behind it: one list, opened on what waits for a person."""
+
+from collections import Counter
+from datetime import datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+
+from integrations.admin.records import (
+    CLINIC,
+    Cell,
+    Choice,
+    ClinicFilter,
+    Column,
+    Empty,
+    FlowFilter,
+    RecordAdmin,
+    badge,
+    facts,
+    is_agency,
+    when,
+)
+from integrations.connectors import CONNECTORS
+from integrations.messages import MESSAGES, Owner, codes_of, message
+from integrations.models import Delivery, DeliveryState, SyncLogEntry
+from integrations.models.delivery import IN_FLIGHT
+from integrations.services import desk
+from integrations.services.candidates import Comparison, compare, label_of, page_of
+from tenants.sites import LiveView, agency_site, clinic_site, live_view
+from tenants.walls import app_now
+
+OWNER_WORDS = {
+    Owner.CLINIC: ("The clinic", "storefront"),
+    Owner.AGENCY: ("The agency", "domain"),
+    Owner.VENDOR: ("The vendor", "cloud"),
+    Owner.SYSTEM: ("Suture's engineers", "engineering"),
+}
+DESK = "desk"
+IGNORE_DAYS = ((7, "a week"), (30, "a month"), (90, "three months"), (365, "a year"))
+LOG_LINES = 8
+
+
+class ShowFilter(Choice):
+    """Which part of the outbox: without a choice what waits for a person, since that is what people come for."""
+
+    title, parameter_name = "Show", "show"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("ignored", "Ignored for now"),
+            ("waiting", "Waiting"),
+            ("moving", "On their way"),
+            ("done", "Done"),
+            ("all", "All deliveries"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> QuerySet[Delivery]:
+        now = app_now()
+        match self.value():
+            case "ignored":
+                return queryset.filter(state=DeliveryState.HELD, ignored_until__gt=now)
+            case "waiting":
+                return queryset.filter(state=DeliveryState.WAITING)
+            case "moving":
+                return queryset.filter(state__in=IN_FLIGHT)
+            case "done":
+                return queryset.filter(state=DeliveryState.DONE)
+            case "all":
+                return queryset
+            case _:
+                return queryset.filter(desk.is_on_desk(now))
+
+
+class OwnerFilter(Choice):
+    title, parameter_name, any_word = "Who can fix it", "owner", "Anyone"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(owner.value, word) for owner, (word, _) in OWNER_WORDS.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> QuerySet[Delivery]:
+        if self.value() == Owner.SYSTEM:  # and codes nobody has a sentence for
+            return queryset.exclude(code__in=[code for code in MESSAGES if code not in codes_of(Owner.SYSTEM)])
+        owner = next((owner for owner in Owner if owner == self.value()), None)
+        return queryset.filter(code__in=codes_of(owner)) if owner else queryset
+
+
+class CodeFilter(Choice):
+    title, parameter_name, any_word = "What happened", "code", "Anything"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The kinds of trouble on the desk now, the most frequent first."""
+        request.kinds_of_trouble = found = desk.kinds_of_trouble(desk.on_desk(app_now()))  # type: ignore[attr-defined]
+        chosen = request.GET.get("code", "")
+        codes = [code for code, _ in found.most_common()]
+        return [
+            (code, message(code).sentence) for code in (*codes, *([chosen] if chosen and chosen not in found else []))
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> QuerySet[Delivery]:
+        return queryset.filter(code=self.value()) if self.value() else queryset
+
+
+class AgeFilter(Choice):
+    title, parameter_name, any_word = "Waiting for", "age", "Any time"
+    SPANS = (
+        ("day", "less than a day", None, 1),
+        ("week", "1 to 7 days", 1, 7),
+        ("month", "7 to 30 days", 7, 30),
+        ("old", "more than 30 days", 30, None),
+    )
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, words) for name, words, _, _ in self.SPANS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> QuerySet[Delivery]:
+        span = next((span for span in self.SPANS if span[0] == self.value()), None)
+        if span is None:
+            return queryset
+        now, (_, _, least, most) = app_now(), span
+        queryset = queryset.filter(held_at__lte=now - timedelta(days=least)) if least else queryset
+        return queryset.filter(held_at__gt=now - timedelta(days=most)) if most else queryset
+
+
+def owner_cell(row: Delivery) -> Cell:
+    return {"text": OWNER_WORDS[message(row.code).owner][0]} if row.code else {"text": "–"}
+
+
+def sentence_cell(row: Delivery) -> Cell:
+    if not row.code:
+        return {"text": row.get_state_display(), "is_link": True}
+    return {"text": message(row.code).sentence, "note": _fields_note(row), "is_link": True}
+
+
+def _fields_note(row: Delivery) -> str:
+    """Which fields, where it is about fields; and the reason of an ignored one."""
+    stream = desk.kind_of(row).target
+    names = [label_of(stream, problem["field"]) for problem in row.codes if problem.get("field")]
+    said = ", ".join(dict.fromkeys(names))
+    if row.ignored_reason and row.ignored_until:
+        said = " · ".join(filter(None, [said, f"Ignored: {row.ignored_reason}"]))
+    return said
+
+
+def record_cell(row: Delivery) -> Cell:
+    return {"text": row.source_key, "note": row.flow.name}
+
+
+def state_cell(row: Delivery) -> Cell:
+    return badge(row.state, row.get_state_display(), row.outcome if row.state == DeliveryState.DONE else "")
+
+
+def since_cell(row: Delivery) -> Cell:
+    return when(row, row.held_at or row.done_at or row.created_at, ago=True)
+
+
+class DeliveryAdmin(RecordAdmin):
+    columns = (
+        Column("What happened", sentence_cell),
+        Column("Who can fix it", owner_cell),
+        Column("Record", record_cell),
+        CLINIC,
+        Column("Since", since_cell),
+        Column("Tries", lambda row: {"text": row.tries}, num=True),
+    )
+    other_columns = (
+        Column("Record", lambda row: {"text": row.source_key, "note": row.flow.name, "is_link": True}),
+        Column("State", state_cell),
+        Column("What happened", lambda row: {"text": message(row.code).sentence if row.code else "–"}),
+        CLINIC,
+        Column("Since", since_cell),
+        Column("Tries", lambda row: {"text": row.tries}, num=True),
+    )
+    list_filter = (ShowFilter, OwnerFilter, CodeFilter, FlowFilter, AgeFilter, ClinicFilter)
+    hidden_filters = frozenset({"show"})
+    key_columns = ("source_key", "target_key")
+    list_select_related = ("tenant", "flow", "flow__source", "flow__target")
+    ordering = ("-held_at",)
+    change_list_template = "admin/integrations/delivery/list.html"
+    detail_template = "admin/integrations/delivery/detail.html"
+    actions = ("retry_chosen", "ignore_chosen", "back_to_desk")
+    empty = Empty(
+        "Nobody is waited for",
+        "Every record went through, or waits for its turn. What needs a person will stand here.",
+        "task_alt",
+    )
+    empty_elsewhere = Empty("Nothing here", "No delivery is in this state now.")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return rows.defer("sealed_draft", "wish")
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        show = request.GET.get("show", "")
+        return ("-held_at",) if show in {"", "ignored"} else ("-pk",)
+
+    def columns_for(self, request: HttpRequest) -> tuple[Column, ...]:
+        show = request.GET.get("show", "")
+        columns = self.columns if show in {"", "ignored"} else self.other_columns
+        return tuple(column for column in columns if is_agency() or not column.only_agency)
+
+    def list_context(self, request: HttpRequest, cl: Any) -> dict[str, Any]:
+        show = request.GET.get("show", "")
+        context = super().list_context(request, cl)
+        kinds: Any = getattr(request, "kinds_of_trouble", Counter())
+        chosen = {spec.parameter_name: spec.value() for spec in cl.filter_specs}
+        context |= {
+            "title": "Error desk" if show in {"", "ignored"} else "Deliveries",
+            "tabs": [("", "Needs a person"), *ShowFilter(request, {}, Delivery, self).lookup_choices],
+            "show": show,
+            "kinds": [(message(code), count, chosen.get("code") == code) for code, count in kinds.most_common(8)]
+            if show == ""
+            else [],
+            "may_act": self.may_act(request),
+            "offered": _offered(show) if self.may_act(request) else [],
+            "bulk_max": desk.BULK_MAX,
+        }
+        others = [value for name, value in chosen.items() if value and name != "show"]
+        if not context["rows"] and not others and not cl.query:
+            context["empty"] = self.empty if show == "" else self.empty_elsewhere
+        return context
+
+    # -- many at once
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return super().get_actions(request) if self.may_act(request) else {}
+
+    def retry_chosen(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
+        if "confirmed" not in request.POST:
+            return self._ask_first(request, queryset, "retry_chosen", "Try these again")
+        count = desk.retry(queryset)
+        self._say(request, count, "is tried again" if count == 1 else "are tried again")
+        return None
+
+    def ignore_chosen(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
+        if "confirmed" not in request.POST:
+            return self._ask_first(request, queryset, "ignore_chosen", "Ignore these for now", asks_reason=True)
+        try:
+            count = desk.ignore(queryset, reason=request.POST.get("reason", ""), until=_until(request))
+        except desk.Refused as refusal:
+            return self._ask_first(
+                request, queryset, "ignore_chosen", "Ignore these for now", asks_reason=True, problem=str(refusal)
+            )
+        self._say(request, count, "is off the desk" if count == 1 else "are off the desk")
+        return None
+
+    def back_to_desk(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
+        count = desk.stop_ignoring(queryset)
+        self._say(request, count, "is back on the desk" if count == 1 else "are back on the desk")
+
+    def _ask_first(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[Delivery],
+        action: str,
+        title: str,
+        *,
+        asks_reason: bool = False,
+        problem: str = "",
+    ) -> HttpResponse:
+        """What would be done, to how many of which kind; nothing is done yet."""
+        held = queryset.filter(state=DeliveryState.HELD)
+        kinds = desk.kinds_of_trouble(held, sample=desk.BULK_MAX)
+        total = sum(kinds.values())
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": title,
+            "action": action,
+            "asks_reason": asks_reason,
+            "problem": problem,
+            "reason": request.POST.get("reason", ""),
+            "days": IGNORE_DAYS,
+            "total": total,
+            "is_full": total == desk.BULK_MAX,
+            "bulk_max": desk.BULK_MAX,
+            "kinds": [(message(code), count) for code, count in kinds.most_common()],
+            "chosen": request.POST.getlist("_selected_action"),
+            "select_across": request.POST.get("select_across", "0"),
+            "back": request.get_full_path(),
+        }
+        return TemplateResponse(request, "admin/integrations/delivery/confirm.html", context)
+
+    def _say(self, request: HttpRequest, count: int, what: str) -> None:
+        if not count:
+            messages.warning(request, "Nothing was done: none of these waits for a person any more.")
+            return
+        messages.success(request, f"{count:,} {'record' if count == 1 else 'records'} {what}.")
+
+    # -- one of them
+
+    @live_view
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> LiveView:
+        """The record's trouble and, where another record could be meant, both side by side as they are now."""
+        row = self.get_object(request, object_id)
+        if row is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[no-any-return]
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        if request.method == "POST":
+            return self._decide(request, row)
+        comparison = Comparison()
+        if row.state == DeliveryState.HELD:
+            masked = not self.may_act(request)
+            comparison = yield lambda: compare(row.tenant_id, row.pk, masked=masked)
+        return self.detail_response(request, row, self._shown(request, row, comparison))
+
+    def _shown(self, request: HttpRequest, row: Delivery, comparison: Comparison) -> dict[str, Any]:
+        kind, told = desk.kind_of(row), message(row.code)
+        owner, icon = OWNER_WORDS[told.owner]
+        source, target = row.flow.source, row.flow.target
+        log = SyncLogEntry.objects.filter(tenant_id=row.tenant_id, source_key=row.source_key).order_by("-at")
+        without = desk.may_leave_out(row)
+        return {
+            "title": f"{kind.source.label}: {row.source_key}",
+            "told": told if row.code else None,
+            "owner": owner,
+            "owner_icon": icon,
+            "is_held": row.state == DeliveryState.HELD,
+            "is_ignored": bool(row.ignored_until and row.ignored_until > app_now()),
+            "problems": [
+                (message(problem["code"]).sentence, label_of(kind.target, problem["field"]))
+                for problem in row.codes
+                if problem.get("field")
+            ],
+            "notes": [(message(note["code"]).sentence, label_of(kind.target, note["field"])) for note in row.notes],
+            "comparison": comparison,
+            "why_not_asked": message(comparison.code).sentence if comparison.code else "",
+            "masked": not self.may_act(request),
+            "source_label": CONNECTORS[source.vendor].label,
+            "target_label": CONNECTORS[target.vendor].label,
+            "source_url": page_of(kind.source, source.facts, row.source_key),
+            "without": without,
+            "without_words": " and the ".join(label_of(kind.target, name).lower() for name in without),
+            "is_linked": bool(row.target_key),
+            "days": IGNORE_DAYS,
+            "facts": facts(
+                ("State", badge(row.state, row.get_state_display())),
+                ("Since", when(row, row.held_at or row.created_at, ago=False)),
+                ("Flow", {"text": row.flow.name, "note": f"{source} → {target}"}),
+                ("Run", {"text": row.run_id, "url": self.url_of("run", "change", row.run_id)}),
+                (f"{kind.source.label} number", {"text": row.source_key}),
+                (f"{kind.target.label} number", {"text": row.target_key}),
+                ("Tries", {"text": row.tries or ""}),
+                ("Ignored until", when(row, row.ignored_until, never="") if row.ignored_until else {"text": ""}),
+                ("Ignored because", {"text": row.ignored_reason}),
+                ("Code", {"text": row.code}),
+            ),
+            "log": [log_line(entry, row.tenant.time_zone) for entry in log[:LOG_LINES]],
+            "log_url": self.url_of(
+                "synclogentry", "changelist", q=row.source_key, clinic=row.tenant.slug if is_agency() else ""
+            ),
+        }
+
+    def _decide(self, request: HttpRequest, row: Delivery) -> HttpResponse:
+        """One button of the page. Stays there when it could not be done."""
+        if not self.may_act(request):
+            raise PermissionDenied
+        only = Delivery.objects.filter(pk=row.pk)
+        try:
+            said = self._done(request, row, only)
+        except desk.Refused as refusal:
+            messages.error(request, str(refusal))
+            return redirect(self.url("change", row.pk))
+        messages.success(request, said)
+        return redirect(self.url("changelist"))
+
+    def _done(self, request: HttpRequest, row: Delivery, only: QuerySet[Delivery]) -> str:
+        match request.POST.get("do", ""):
+            case "choose":
+                key = request.POST.get("key", "")
+                desk.choose_candidate(row, target_key=key)
+                return f"{row.source_key} goes to {key}, and they are linked from then on."
+            case "without":
+                desk.create_without(row, fields=desk.may_leave_out(row))
+                return f"{row.source_key} is sent without it."
+            case "ignore":
+                desk.ignore(only, reason=request.POST.get("reason", ""), until=_until(request, row.tenant.time_zone))
+                return f"{row.source_key} is off the desk until then, or until it changes."
+            case "unignore":
+                desk.stop_ignoring(only)
+                return f"{row.source_key} is back on the desk."
+            case "approve":
+                count = desk.approve_mass_change(row.flow)
+                return f"{count:,} records of {row.flow.name} go through."
+            case "retry":
+                if not desk.retry(only):
+                    raise desk.Refused("Nothing waits here any more: somebody was faster, or the record changed.")
+                return f"{row.source_key} is tried again."
+            case _:
+                raise desk.Refused("Choose what to do.")
+
+
+def _offered(show: str) -> list[tuple[str, str, str]]:
+    """The buttons for many at once: action, words, icon."""
+    if show == "ignored":
+        return [("back_to_desk", "Back on the desk", "undo"), ("retry_chosen", "Try again", "refresh")]
+    return (
+        [("retry_chosen", "Try again", "refresh"), ("ignore_chosen", "Ignore for now", "visibility_off")]
+        if show == ""
+        else []
+    )
+
+
+def _until(request: HttpRequest, zone: str = "UTC") -> datetime:
+    """The end of the day that was chosen, counted in the clinic's zone. Raises Refused."""
+    given = request.POST.get("days", "")
+    if given not in {str(days) for days, _ in IGNORE_DAYS}:
+        raise desk.Refused("Choose for how long.")
+    day = (app_now().astimezone(ZoneInfo(zone)) + timedelta(days=int(given))).date()
+    return datetime.combine(day, time(23, 59), tzinfo=ZoneInfo(zone))
+
+
+def log_line(entry: SyncLogEntry, zone: str) -> dict[str, Any]:
+    """A log entry for the short history on a record's page."""
+    return {
+        "at": entry.at,
+        "zone": zone,
+        "action": entry.get_action_display(),
+        "outcome": badge(entry.outcome, entry.get_outcome_display()),
+        "sentence": message(entry.code).sentence if entry.code else "",
+        "fields": entry.fields,
+        "actor": entry.actor,
+    }
+
+
+for site in (agency_site, clinic_site):
+    site.register(Delivery, DeliveryAdmin)
