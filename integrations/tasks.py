@@ -1,20 +1,24 @@
 """What the queue may run: each takes a tenant and an id, calls one service, returns a short summary.
 
 A task may run twice or die half-way; the queue is only a doorbell. A task that starts answers the doorbell: its lease
-tells the pulse that the work is being done, and for whom.
+tells the pulse that the work is being done, and for whom. A task that ends wakes the pulse, which rings for what is next.
 """
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.conf import settings
 
+from integrations.doorbell import WORKER, wake_pulse
 from integrations.services import delivery, intake, leases, retention
 from tenants.models import Tenant
 from tenants.services import seal_audit
 
-WORKER = "SUTURE_WORKER"
+WORK = "work:"
+BEAT = "beat:"
+FORGOTTEN_S = 86_400
 
 
 def run_flow(tenant_id: int, run_id: int) -> str:
@@ -30,11 +34,13 @@ def drain(tenant_id: int, connection_id: int) -> str:
 
 
 def housekeep() -> str:
-    """Retention clinic by clinic, and the audit's seal."""
+    """Retention clinic by clinic, the audit's seal, and duties of machines that never came back."""
     removed = 0
     for tenant_id in Tenant.objects.order_by("pk").values_list("pk", flat=True):
         removed += sum(retention.remove_aged(tenant_id).values())
     seal_audit()
+    for prefix in (WORK, BEAT):
+        leases.forget_aged(prefix, seconds=FORGOTTEN_S)
     return f"removed {removed}"
 
 
@@ -45,11 +51,16 @@ def canary() -> str:
 
 
 def work_name(kind: str, tenant_id: int, row_id: int) -> str:
-    return f"work:{kind}:{tenant_id}:{row_id}"
+    return f"{WORK}{kind}:{tenant_id}:{row_id}"
+
+
+def work_holder(tenant_id: int) -> str:
+    """One doorbell or one task, and for whom: a task that ends must not give back what a later one holds."""
+    return f"{tenant_id}:{uuid.uuid4().hex[:12]}"
 
 
 def beat_name(worker: str) -> str:
-    return f"beat:{worker}"
+    return f"{BEAT}{worker}"
 
 
 def beat() -> None:
@@ -59,10 +70,12 @@ def beat() -> None:
 
 @contextmanager
 def _at_work(kind: str, tenant_id: int, row_id: int) -> Iterator[None]:
-    name = work_name(kind, tenant_id, row_id)
-    leases.hold(name, str(tenant_id), seconds=settings.SUTURE_TASK_S + 5)
+    name, holder = work_name(kind, tenant_id, row_id), work_holder(tenant_id)
+    leases.hold(name, holder, seconds=settings.SUTURE_TASK_S + 5)
     beat()
     try:
         yield
     finally:
-        leases.drop(name)
+        leases.drop(name, holder)
+        beat()
+        wake_pulse()

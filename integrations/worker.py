@@ -13,160 +13,214 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
+import psycopg
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 from django_q.tasks import async_task
 
 from integrations import tasks
+from integrations.doorbell import LIFELINE, PULSE_CHANNEL, WORKER, Ear, forget_own_queue, own_broker
 from integrations.services import leases, pulse
 from integrations.services.sync import begin_run
+from tenants.walls import system_tx
 
 logger = logging.getLogger(__name__)
 
 PULSE = "pulse"
 HOUSEKEEPING = "housekeeping"
 DAY_S = 86_400
+WORKERS = int(str(settings.Q_CLUSTER["workers"]))
+SHORTEST_BEAT_S = 0.05
+
+
+class Cluster:
+    """The django-q2 cluster as a process group of its own. It ends with us, however we end."""
+
+    def __init__(self, worker: str) -> None:
+        ours, theirs = os.pipe()[::-1]
+        self._lifeline = ours
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, str(settings.BASE_DIR / "manage.py"), "qcluster"],
+                env=os.environ | {WORKER: worker, LIFELINE: str(theirs)},
+                pass_fds=(theirs,),
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+            )
+        finally:
+            os.close(theirs)
+        self.started_at = time.monotonic()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def stop(self, seconds: float) -> None:
+        """Lets tasks finish for so long, then ends what is left of the group."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            logger.warning("worker: the cluster did not stop in time")
+        self.kill()
+
+    def kill(self) -> None:
+        """Ends the whole group, orphans of a parent that died included."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What the pulse found in one look: flows to start, work to ring for, and what is being done already."""
+
+    flows: Sequence[pulse.Ring]
+    waiting: Sequence[tuple[str, pulse.Ring]]
+    busy: Mapping[str, str]
+    machines: int
 
 
 @dataclass(slots=True)
 class Worker:
     """One machine's supervisor. ``run`` returns when asked to stop."""
 
-    name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
-    cluster: subprocess.Popen[bytes] | None = None
+    name: str = field(default_factory=lambda: f"{socket.gethostname()[:80]}:{os.getpid()}")
+    cluster: Cluster | None = None
     stopping: bool = False
-    started_at: float = 0.0
     canary_at: float = 0.0
+    housekeeping_at: float = 0.0
     turns: dict[int, float] = field(default_factory=dict)
     restarts: int = 0
+    ear: Ear = field(default_factory=lambda: Ear(PULSE_CHANNEL))
 
     def run(self) -> None:
         signal.signal(signal.SIGTERM, self._ask_to_stop)
         signal.signal(signal.SIGINT, self._ask_to_stop)
-        self._start_cluster()
+        self.cluster = Cluster(self.name)
         try:
             while not self.stopping:
-                began = time.monotonic()
-                try:
-                    self.tick()
-                except DatabaseError:
-                    logger.warning("pulse: the database does not answer, trying again")
-                    close_old_connections()
-                time.sleep(max(0.05, settings.SUTURE_PULSE_S - (time.monotonic() - began)))
+                self._beat()
         finally:
-            self._stop_cluster()
-            self._leave()
+            self._leave(PULSE)
+            self.cluster.stop(settings.SUTURE_STOP_S)
+            self._leave(tasks.beat_name(self.name))
+
+    def _beat(self) -> None:
+        """One tick, then a rest: until the next pulse is due or a task that ended wakes us."""
+        began = time.monotonic()
+        try:
+            self.tick()
+            self.ear.wait(max(0.0, settings.SUTURE_PULSE_S - (time.monotonic() - began)))
+        except (DatabaseError, psycopg.Error):
+            logger.warning("pulse: the database does not answer, trying again")
+            close_old_connections()
+            time.sleep(settings.SUTURE_PULSE_S)
+        time.sleep(SHORTEST_BEAT_S)
 
     def tick(self) -> None:
-        """One beat: watch the cluster, and if this machine holds the pulse, ring for what is due."""
+        """Watch the cluster, and if this machine holds the pulse, ring for what is due."""
         close_old_connections()
-        self._watch_cluster()
-        if leases.take(PULSE, self.name, seconds=settings.SUTURE_PULSE_LEASE_S):
-            ring_due(self.turns)
+        self.ear.listen()
+        with system_tx("pulse"):
+            silent_s = leases.age_s(tasks.beat_name(self.name))
+            due = look() if leases.take(PULSE, self.name, seconds=settings.SUTURE_PULSE_LEASE_S) else None
+        self._watch_cluster(silent_s)
+        if due is None:
+            return
+        ring_due(due, self.turns)
+        if time.monotonic() >= self.housekeeping_at:
+            self.housekeeping_at = time.monotonic() + settings.SUTURE_RING_AGAIN_S
+            ring_housekeeping()
 
-    # -- the cluster ---------------------------------------------------------------------------------------------
-
-    def _start_cluster(self) -> None:
-        environment = os.environ | {tasks.WORKER: self.name}
-        self.cluster = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, str(settings.BASE_DIR / "manage.py"), "qcluster"],
-            env=environment,
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-        )
-        self.started_at = time.monotonic()
-        self.canary_at = 0.0
-        leases.hold(tasks.beat_name(self.name), self.name, seconds=0)
-
-    def _watch_cluster(self) -> None:
+    def _watch_cluster(self, silent_s: float | None) -> None:
         """Restarts a cluster that ended or whose canary stopped singing."""
-        if self.cluster is None or self.cluster.poll() is not None:
-            logger.warning("worker: the cluster ended, starting it again")
-            self._restart()
+        if self.cluster is None:
             return
-        silent_s = leases.age_s(tasks.beat_name(self.name))
-        if silent_s is not None and silent_s > settings.SUTURE_CANARY_LATE_S:
-            logger.warning("worker: no task was executed for %d s, restarting the cluster", silent_s)
+        age_s = time.monotonic() - self.cluster.started_at
+        silent_s = age_s if silent_s is None else min(age_s, silent_s)
+        if self.cluster.has_ended or silent_s > settings.SUTURE_CANARY_LATE_S:
+            logger.warning("worker: the cluster ended or executes nothing, starting it again")
             self._restart()
-            return
-        if time.monotonic() - self.canary_at >= settings.SUTURE_CANARY_EVERY_S:
+        elif time.monotonic() - self.canary_at >= settings.SUTURE_CANARY_EVERY_S:
             self.canary_at = time.monotonic()
-            async_task(tasks.canary)
+            async_task(tasks.canary, broker=own_broker(self.name))
 
     def _restart(self) -> None:
-        self._end_group(signal.SIGKILL)
+        if self.cluster is not None:
+            self.cluster.kill()
         self.restarts += 1
-        self._start_cluster()
+        self.canary_at = 0.0
+        self.cluster = Cluster(self.name)
 
-    def _stop_cluster(self) -> None:
-        """Lets tasks finish, for as long as the settings allow, then ends what is left."""
-        if self.cluster is None:
-            return
-        self.cluster.send_signal(signal.SIGTERM)
+    def _leave(self, duty: str) -> None:
+        """Gives a duty back at once, so that another machine takes it without waiting."""
         try:
-            self.cluster.wait(settings.SUTURE_STOP_S)
-        except subprocess.TimeoutExpired:
-            logger.warning("worker: the cluster did not stop in time")
-        self._end_group(signal.SIGKILL)
-
-    def _end_group(self, how: signal.Signals) -> None:
-        if self.cluster is None:
-            return
-        with suppress(ProcessLookupError):
-            os.killpg(self.cluster.pid, how)
-        self.cluster.wait()
-
-    def _leave(self) -> None:
-        """Gives the pulse back at once, so that another machine takes it without waiting."""
-        try:
-            if leases.live(PULSE).get(PULSE) == self.name:
-                leases.drop(PULSE)
-            leases.drop(tasks.beat_name(self.name))
+            leases.drop(duty, self.name)
+            forget_own_queue(self.name)
         except DatabaseError:
-            logger.warning("worker: could not give the pulse back; it runs out by itself")
+            logger.warning("worker: could not give %s back; it runs out by itself", duty)
 
     def _ask_to_stop(self, _signal: int, _frame: FrameType | None) -> None:
         self.stopping = True
 
 
-WORKERS = int(str(settings.Q_CLUSTER["workers"]))
+def look() -> Due:
+    """What is due now, in one transaction of the pulse."""
+    with system_tx("pulse"):
+        waiting = [("run", ring) for ring in pulse.due_runs()] + [("drain", ring) for ring in pulse.due_drains()]
+        return Due(
+            flows=pulse.due_flows(),
+            waiting=waiting,
+            busy=leases.live(tasks.WORK) if waiting else {},
+            machines=leases.count_since(tasks.BEAT, seconds=settings.SUTURE_CANARY_LATE_S) if waiting else 1,
+        )
 
 
-def ring_due(turns: dict[int, float]) -> int:
+def ring_due(due: Due, turns: dict[int, float]) -> int:
     """Starts due flows and rings for due runs and drains, clinics by turns. Returns how many doorbells rang.
 
-    ``turns`` remembers when each clinic was last served. A clinic's backfill never has more than half of the workers.
+    ``turns`` remembers when each clinic was last served. A clinic's backfill never has more than its fair share of the
+    workers, and no more doorbells are out than workers can answer soon: what is not rung for now waits in our tables.
     """
-    for due in pulse.due_flows():
-        begin_run(due.tenant_id, due.id, trigger="schedule")
-    busy = leases.live("work:")
-    load = Counter(int(holder) for holder in busy.values() if holder.isdigit())
-    waiting = [("run", ring) for ring in pulse.due_runs()] + [("drain", ring) for ring in pulse.due_drains()]
-    half = max(1, int(WORKERS * settings.SUTURE_FAIR_SHARE))
+    waiting = list(due.waiting)
+    for flow in due.flows:
+        run_id = begin_run(flow.tenant_id, flow.id, trigger="schedule")
+        if run_id is not None:
+            waiting.append(("run", pulse.Ring(flow.tenant_id, run_id)))
+    workers = WORKERS * max(1, due.machines)
+    share = max(1, int(workers * settings.SUTURE_FAIR_SHARE))
+    load = Counter(int(holder.partition(":")[0]) for holder in due.busy.values())
+    room = 2 * workers - len(due.busy)
     rang = 0
-    for kind, ring in _by_turns(waiting, turns):
-        name = tasks.work_name(kind, ring.tenant_id, ring.id)
-        if name in busy or (ring.backfill and load[ring.tenant_id] >= half):
-            continue
-        if not leases.take(name, str(ring.tenant_id), seconds=settings.SUTURE_RING_AGAIN_S):
-            continue
-        async_task(tasks.run_flow if kind == "run" else tasks.drain, ring.tenant_id, ring.id)
-        turns[ring.tenant_id] = time.monotonic()
-        load[ring.tenant_id] += 1
-        rang += 1
-        if rang + len(busy) >= 2 * WORKERS:
+    for kind, ring in by_turns(waiting, turns):
+        if rang >= room:
             break
-    _ring_housekeeping()
+        name = tasks.work_name(kind, ring.tenant_id, ring.id)
+        if name in due.busy or (ring.backfill and load[ring.tenant_id] >= share):
+            continue
+        if leases.take(name, tasks.work_holder(ring.tenant_id), seconds=settings.SUTURE_RING_AGAIN_S):
+            async_task(tasks.run_flow if kind == "run" else tasks.drain, ring.tenant_id, ring.id)
+            turns[ring.tenant_id] = time.monotonic()
+            load[ring.tenant_id] += 1
+            rang += 1
     return rang
 
 
-def _by_turns(waiting: Iterable[tuple[str, pulse.Ring]], turns: dict[int, float]) -> list[tuple[str, pulse.Ring]]:
-    """Live work before backfill; among equals the clinic that has waited longest, one piece a clinic at a time."""
+def by_turns(waiting: Iterable[tuple[str, pulse.Ring]], turns: Mapping[int, float]) -> list[tuple[str, pulse.Ring]]:
+    """Live work before backfill; among equals one piece a clinic, and the clinic first that has waited longest."""
     pieces: Counter[int] = Counter()
     ordered = []
     for kind, ring in waiting:
@@ -175,6 +229,7 @@ def _by_turns(waiting: Iterable[tuple[str, pulse.Ring]], turns: dict[int, float]
     return [(kind, ring) for *_, kind, ring in sorted(ordered, key=lambda row: row[:3])]
 
 
-def _ring_housekeeping() -> None:
+def ring_housekeeping() -> None:
+    """Once a day, by whichever machine holds the pulse."""
     if leases.take(HOUSEKEEPING, str(time.time_ns()), seconds=DAY_S):
         async_task(tasks.housekeep)
