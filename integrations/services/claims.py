@@ -88,6 +88,7 @@ class Item:
     patch: dict[str, Value] = field(default_factory=dict)
     wrote: list[str] = field(default_factory=list)
     request_id: str = ""
+    unsent: bool = False
 
     @property
     def was_uncertain(self) -> bool:

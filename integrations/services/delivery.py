@@ -305,7 +305,10 @@ class Batch:
     def _find(self, client: Client, items: Sequence[Item]) -> dict[str, Answer]:
         if self.stream.find is None:
             return {item.source_key: Answer() for item in items}
-        wanted = [Wanted(item.source_key, item.source_key, self._natural_keys(item)) for item in items]
+        marked = self.job.kind.marker in self.job.target.prepared  # else nobody can carry it yet
+        wanted = [
+            Wanted(item.source_key, item.source_key if marked else "", self._natural_keys(item)) for item in items
+        ]
         answers = self.stream.find(client, wanted, self.fields, self.job.kind.marker)
         return {item.source_key: answers.get(item.source_key, Answer()) for item in items}
 
@@ -448,26 +451,33 @@ class Batch:
     def _send(
         self, write_many: Callable[..., Sequence[Written]], client: Client, steps: list[WriteItem]
     ) -> Sequence[Written]:
-        """One call. When the whole call failed, each item has that outcome; throttled means that nothing ran."""
-        try:
-            return write_many(client, steps, self.fields, self.job.kind.marker)
-        except errors.Throttled as error:
-            self._unsend(error.retry_at)
-            raise
-        except errors.SyncError as error:
-            if isinstance(error, errors.Uncertain | errors.Unavailable):
-                self.drained.code = error.code
-                with self._tx():
-                    self.drained.retry_at = connections.record_failure(self.job.target.pk, error)
-            if isinstance(error, errors.AccountError | errors.VendorChanged):
-                raise
-            return [Written(step.ref, error=error) for step in steps]
+        """One call. An error that says nothing ran stops the batch; a lost answer is every item's own uncertainty.
 
-    def _unsend(self, retry_at: datetime) -> None:
-        """A refused call wrote nothing: creates that were announced are taken back before the batch is released."""
+        Outages are the connection's trouble, never the records': they open its breaker and count as nobody's try.
+        """
+        try:
+            written = write_many(client, steps, self.fields, self.job.kind.marker)
+            refused = _shared_error(written, errors.Unavailable)
+            if refused is not None:
+                raise refused
+        except errors.Uncertain as error:
+            written = [Written(step.ref, error=error) for step in steps]
+        except (errors.Throttled, errors.Unavailable, errors.AccountError):
+            self._unsend()
+            raise
+        lost = _shared_error(written, errors.Uncertain)
+        if lost is not None:
+            self.drained.code = lost.code
+            with self._tx():
+                self.drained.retry_at = connections.record_failure(self.job.target.pk, lost)
+        return written
+
+    def _unsend(self) -> None:
+        """A call that ran nothing: creates that were announced for it are taken back."""
         for item in self.items:
             if item.state == DeliveryState.SENDING and item.current is None:
                 item.creates -= 1
+                item.unsent = True
 
     def _hold_taken(self, items: Sequence[Item], taken: set[int]) -> None:
         for item in items:
@@ -530,7 +540,9 @@ class Batch:
         """A lost answer: a create must be looked up, an update is simply made again from what is there."""
         if item.is_new and not item.target_key:
             return settlement.uncertain(item, error.code, self._later(settings.SUTURE_LOOK_AFTER_S), looked=False)
-        return settlement.again(item, error.code, self._later(connections.backoff_s(1)), tried=False)
+        if item.tries + 1 >= settings.SUTURE_MAX_TRIES:
+            return settlement.held(item, error.code)
+        return settlement.again(item, error.code, self._later(connections.backoff_s(1)), tried=True)
 
     # -- ending --------------------------------------------------------------------------------------------------
 
@@ -567,14 +579,8 @@ class Batch:
         return error
 
     def _released(self, item: Item, error: errors.SyncError, due: datetime) -> Result:
-        if item.was_uncertain:
-            return settlement.uncertain(item, error.code, due, looked=False)
-        if (
-            item.state == DeliveryState.SENDING
-            and item.is_new
-            and not item.target_key
-            and not isinstance(error, errors.Throttled)
-        ):
+        may_have_run = item.state == DeliveryState.SENDING and item.is_new and not item.target_key and not item.unsent
+        if item.was_uncertain or may_have_run:
             return settlement.uncertain(item, error.code, due, looked=False)
         return settlement.again(item, error.code, due, tried=False)
 
@@ -588,6 +594,12 @@ class Batch:
 
 def _chunks(items: Sequence[Item], size: int) -> list[list[Item]]:
     return [list(items[start : start + size]) for start in range(0, len(items), size)]
+
+
+def _shared_error(written: Sequence[Written], kind: type[errors.SyncError]) -> errors.SyncError | None:
+    """The error of a call that ended so for every item."""
+    told = [outcome.error for outcome in written]
+    return told[0] if told and all(isinstance(error, kind) for error in told) else None
 
 
 def _found(answer: Answer) -> Found:
