@@ -103,4 +103,4 @@ def look(request: HttpRequest) -> dict[str, Any]:
 
 def went_wrong(request: HttpRequest) -> HttpResponse:
     """The page of a fault of ours: Django's own would be rendered without the sandbox's strip."""
-    return render(None, "500.html", {"sandbox": settings.SUTURE_SANDBOX}, status=500)  # type: ignore[arg-type]
+    return render(None, "500.html", {"sandbox": settings.SUTURE_SANDBOX}, status=500)

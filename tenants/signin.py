@@ -35,7 +35,7 @@ _NONCE_BYTES = 12
 _BOUND_TO = b"second step"
 
 
-class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ships no types
+class AccountAdapter(DefaultAccountAdapter):
     """Accounts are made by the agency. Failed tries slow down an account and an address, not an account for all."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
@@ -58,7 +58,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         return reverse("home")
 
 
-class SecondStepAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth ships no types
+class SecondStepAdapter(DefaultMFAAdapter):
     """Secrets of the second step are sealed at rest, with keys derived from SECRET_KEY and its fallbacks."""
 
     def get_public_key_credential_rp_entity(self) -> dict[str, str]:
@@ -106,9 +106,12 @@ class SessionLimits:
 
 
 def _is_over(idle_s: float, age_s: float, *, is_agency: bool) -> bool:
-    if is_agency:
-        return idle_s > settings.SUTURE_AGENCY_IDLE_S or age_s > settings.SUTURE_AGENCY_SESSION_S
-    return idle_s > settings.SUTURE_CLINIC_IDLE_S or age_s > settings.SUTURE_CLINIC_SESSION_S
+    longest_idle_s, longest_s = (
+        (settings.SUTURE_AGENCY_IDLE_S, settings.SUTURE_AGENCY_SESSION_S)
+        if is_agency
+        else (settings.SUTURE_CLINIC_IDLE_S, settings.SUTURE_CLINIC_SESSION_S)
+    )
+    return bool(idle_s > longest_idle_s or age_s > longest_s)
 
 
 def home(request: HttpRequest) -> HttpResponse:
