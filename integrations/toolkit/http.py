@@ -141,7 +141,8 @@ class HttpClient:
         self._base = f"{scheme}://{host}"
         self._wire = Wire(self._base, bounds=bounds, resolve=resolve, allow_private=bool(sandbox_origin), cafile=cafile)
         self._headers = CaseInsensitiveDict(
-            {"Accept": "application/json", "Accept-Encoding": "gzip", "Host": host} | _checked(headers)
+            {"User-Agent": "Suture", "Accept": "application/json", "Accept-Encoding": "gzip", "Host": host}
+            | _checked(headers)
         )
 
     def __repr__(self) -> str:

@@ -166,8 +166,8 @@ class Store(Protocol):
 
 
 def block_size(bucket: Bucket, cost: float) -> float:
-    """Turns that a quick caller uses up before they are lost; points of a fifth of the vendor's second."""
-    span_s = bucket.per_s * 0.2 if bucket.is_points else bucket.late_s / 2
+    """Turns that a quick caller uses up before they are lost; points that come back in half a second."""
+    span_s = bucket.per_s * 0.5 if bucket.is_points else bucket.late_s / 2
     times = int(span_s * bucket.rate / cost) if cost else 1
     return cost * max(1, min(times, MOST_AT_ONCE))
 

@@ -71,11 +71,13 @@ class Clock:
         self.bounds = bounds
         self.ends_at = 0.0
         self.sent = False
+        self.has_body = False
         self.reason = ""
 
-    def start(self) -> None:
+    def start(self, *, has_body: bool) -> None:
         self.ends_at = time.monotonic() + self.bounds.total_s
         self.sent = False
+        self.has_body = has_body
         self.reason = ""
 
     def left(self, at_most: float) -> float:
@@ -148,41 +150,40 @@ class Dialler:
 
 
 class _PlainConnection(HTTPConnection):
+    """A connection dialled by us. The head of a request that has a body leaves together with it, in one packet."""
+
     dialler: ClassVar[Dialler]
+    _head: bytes | None = None
 
     def _new_conn(self) -> socket.socket:
         try:
-            return self.dialler.dial(self.host, self.port or 80)
+            return self.dialler.dial(self.host, self.port or self.default_port)
         except OSError:
             raise NewConnectionError(self, "no connection") from None
 
     def send(self, data: "Content") -> None:
+        clock = self.dialler.clock
         if self.sock is None:
             self.connect()
-        self.dialler.clock.sent = True
+        if clock.has_body and isinstance(data, bytes):
+            if self._head is None:
+                self._head = data
+                return
+            data, self._head = self._head + data, None
+        clock.sent = True
         super().send(data)
 
+    def close(self) -> None:
+        self._head = None
+        super().close()
 
-class _SafeConnection(HTTPSConnection):
-    dialler: ClassVar[Dialler]
 
-    def _new_conn(self) -> socket.socket:
-        try:
-            return self.dialler.dial(self.host, self.port or 443)
-        except OSError:
-            raise NewConnectionError(self, "no connection") from None
-
+class _SafeConnection(_PlainConnection, HTTPSConnection):
     def connect(self) -> None:
         super().connect()
         if isinstance(self.sock, _SafeSocket):
             self.sock.clock = self.dialler.clock
         self.dialler.clock.reason = ""
-
-    def send(self, data: "Content") -> None:
-        if self.sock is None:
-            self.connect()
-        self.dialler.clock.sent = True
-        super().send(data)
 
 
 @functools.cache
@@ -252,7 +253,7 @@ class Wire:
         request = requests.PreparedRequest()
         request.method, request.url, request.body = method, target, body
         request.headers = cast("CaseInsensitiveDict[str]", headers)
-        self._clock.start()
+        self._clock.start(has_body=bool(body))
         try:
             sent = self._adapter.send(request, stream=True, timeout=self._timeout)
             return self._read(cast(HTTPResponse, sent.raw))

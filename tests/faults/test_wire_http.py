@@ -118,7 +118,7 @@ def test_v04_a_cut_answer_is_read_again_and_never_taken_for_half_a_page(cut: str
     with served(send(CUTS[cut], close=ending == "closed", reset=ending == "reset")) as (client, server):
         error = failure(lambda: client.get("/v1/patients"))
         assert isinstance(error, Unavailable)
-        assert len(server.requests) == 3
+        assert 2 <= len(server.requests) <= 3  # a try may meet the connection that was just closed
 
 
 @pytest.mark.parametrize("cut", CUTS)
