@@ -46,9 +46,18 @@ def save_credentials(connection: Connection, given: Mapping[str, str]) -> None:
     secret = {box.name for box in connector.credentials if box.secret}
     connection.hints = {name: value[-4:] if name in secret else value for name, value in kept.items()}
     connection.state, connection.state_code = ConnectionState.UNVERIFIED, ""
-    connection.failures, connection.open_until = 0, None
+    connection.failures, connection.open_until, connection.tested_at = 0, None, None
     connection.save(
-        update_fields=["account", "sealed_credentials", "hints", "state", "state_code", "failures", "open_until"]
+        update_fields=[
+            "account",
+            "sealed_credentials",
+            "hints",
+            "state",
+            "state_code",
+            "failures",
+            "open_until",
+            "tested_at",
+        ]
     )
 
 
@@ -76,7 +85,16 @@ def quota_subject(connector: Connector, account: Account, probed: str) -> str:
 def open_client(
     tenant_id: int, connection: Connection, *, interactive: bool = False, patience_s: float | None = None
 ) -> Client:
-    """The one client through which this connection is called. Opens its own transaction to read the credentials."""
+    """The one client through which this connection is called. Opens its own transaction to read the credentials.
+
+    A connection that was never tested is introduced first: the quota belongs to whom the vendor says, not to the key.
+    """
+    if connection.tested_at is None:
+        connection = _introduce(tenant_id, connection)
+    return _client(tenant_id, connection, interactive=interactive, patience_s=patience_s)
+
+
+def _client(tenant_id: int, connection: Connection, *, interactive: bool, patience_s: float | None) -> Client:
     with tenant_tx(tenant_id, reason="open client"):
         credentials = credentials_of(connection)
     connector = CONNECTORS[connection.vendor]
@@ -104,6 +122,29 @@ def open_client(
     )
 
 
+def _introduce(tenant_id: int, connection: Connection) -> Connection:
+    """Asks once who we are and keeps it. What is wrong shows when work is tried, in its own words; only a key of
+    another account stops here, because its links would be wrong. Raises AccountError then."""
+    probe: Probe | None
+    try:
+        probe = CONNECTORS[connection.vendor].verify(_client(tenant_id, connection, interactive=False, patience_s=None))
+    except errors.SyncError:
+        probe = None
+    stranger = probe and connection.vendor_account and probe.account_id != connection.vendor_account
+    if stranger:
+        refusal = errors.AccountError("connection.other_account")
+        with tenant_tx(tenant_id, reason="introduce"):
+            record_failure(connection.pk, refusal)
+        raise refusal
+    with tenant_tx(tenant_id, reason="introduce"):
+        if probe is None:
+            Connection.objects.filter(pk=connection.pk).update(tested_at=app_now())
+        else:
+            _keep(connection.pk, probe, otherwise=ConnectionState.UNVERIFIED)
+        fresh: Connection = Connection.objects.get(pk=connection.pk)
+    return fresh
+
+
 def assert_idle() -> None:
     """No vendor is called while a scope, and with it a transaction, is open."""
     if current_scope() is not None or (database.in_atomic_block and not database.savepoint_ids):
@@ -120,7 +161,7 @@ def stand_in(connector: Connector, account: Account) -> str:
 
 
 def test_connection(
-    tenant_id: int, connection_id: int, *, actor: str = "", opener: Callable[..., Client] = open_client
+    tenant_id: int, connection_id: int, *, actor: str = "", opener: Callable[..., Client] = _client
 ) -> Probe | errors.SyncError:
     """Asks the vendor who we are, and keeps what it says. Returns the probe, or the error in the core's words.
 
@@ -145,7 +186,8 @@ def test_connection(
     return probe
 
 
-def _keep(connection_id: int, probe: Probe) -> None:
+def _keep(connection_id: int, probe: Probe, *, otherwise: ConnectionState = ConnectionState.NEEDS_REAUTH) -> None:
+    """What the vendor said. A probe that found a problem leaves the connection in state ``otherwise``."""
     now = app_now()
     Connection.objects.filter(pk=connection_id).update(
         vendor_account=probe.account_id,
@@ -153,7 +195,7 @@ def _keep(connection_id: int, probe: Probe) -> None:
         zone=probe.zone,
         facts={**probe.facts, "account_name": probe.account_name},
         findings=[{"word": word, "sentence": sentence} for word, sentence in probe.findings],
-        state=ConnectionState.OK if probe.works else ConnectionState.NEEDS_REAUTH,
+        state=ConnectionState.OK if probe.works else otherwise,
         state_code="" if probe.works else "connection.probe_failed",
         state_since=now,
         tested_at=now,

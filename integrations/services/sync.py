@@ -190,4 +190,6 @@ def _is_well(report: FlowReport) -> bool:
         flow = Flow.objects.select_related("source", "target").get(pk=report.flow_id)
         failed = Run.objects.filter(pk=report.run_id, state=RunState.FAILED).exists()
         waits = {ConnectionState.NEEDS_REAUTH, ConnectionState.FAILING} & {flow.source.state, flow.target.state}
+    faulty = next((side for side in (flow.source, flow.target) if side.state in waits), None)
+    report.code = report.code or flow.stopped_code or (faulty.state_code if faulty else "")
     return not (failed or waits or flow.stopped_code)

@@ -1,6 +1,6 @@
 """Commands whose interface is fixed but whose work comes with a later version: they say so and do nothing."""
 
-from argparse import REMAINDER, ArgumentParser
+import sys
 
 from django.core.management.base import BaseCommand, CommandError
 
@@ -9,8 +9,13 @@ class NotYetCommand(BaseCommand):
     help = "Comes with a later version."
     name = ""
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("anything", nargs=REMAINDER)
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Whatever the arguments: they are a later version's."""
+        try:
+            self.handle()
+        except CommandError as refusal:
+            self.stderr.write(str(refusal))
+            sys.exit(refusal.returncode)
 
     def handle(self, **_: object) -> None:
         raise CommandError(f"`{self.name}` comes with a later version of Suture; nothing was done.", returncode=2)
