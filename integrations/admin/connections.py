@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import slugify
 
 from integrations.admin.setup import SetupAdmin, clinic_of, in_one_clinic, is_fresh, may_ask, prove_yourself, said
+from integrations.admin.words import flow_name
 from integrations.connectors import CONNECTORS
 from integrations.connectors.base import Connector, Probe
 from integrations.core.errors import SyncError
@@ -105,6 +106,7 @@ class ConnectionAdmin(SetupAdmin):
     list_filter = ("state", "vendor")
     search_fields = ("name", "label", "account")
     list_per_page = 50
+    list_before_template = "admin/integrations/connection/none.html"
     list_select_related = ("tenant",)
     ordering = ("tenant__name", "name")
     pages = (("key", "key_view"), ("test", "test_view"), ("pause", "pause_view"), ("fields", "fields_view"))
@@ -115,13 +117,6 @@ class ConnectionAdmin(SetupAdmin):
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).defer("sealed_credentials", "facts", "findings")
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        told = {
-            "empty_title": "No connection yet",
-            "add_url": self.url("add") if self.has_add_permission(request) else "",
-        }
-        return super().changelist_view(request, {**told, **(extra_context or {})})
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """The page's rows with their quota, which is kept by what the vendor counts against: one query for all."""
@@ -185,6 +180,8 @@ class ConnectionAdmin(SetupAdmin):
     ) -> HttpResponse:
         connector = CONNECTORS[connection.vendor]
         flows = list(Flow.objects.filter(tenant_id=connection.tenant_id).select_related("source", "target"))
+        for flow in flows:
+            flow.shown = flow_name(flow)
         context = {
             "connection": connection,
             "connector": connector,

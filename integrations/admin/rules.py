@@ -13,6 +13,7 @@ from integrations.models import Flow
 
 STEPS, MOST_STEPS = 3, 8
 """How many boxes for steps the form shows, and how many it reads where a file gave a rule more."""
+PLAIN_STEPS = {"single_line", "trim"}
 NOT_SYNCED = ""
 SHIPPED, CHANGED, ADDED, REMOVED = "shipped", "changed", "added", "removed"
 
@@ -68,11 +69,15 @@ class Words:
             OnConflict.HOLD: "A person, when both changed",
         }[rule.conflict]
 
+    def brief(self, rule: Rule) -> str:
+        """The steps worth a person's glance: that text stays one line goes without saying."""
+        return self.steps(replace(rule, transforms=tuple(name for name in rule.transforms if name not in PLAIN_STEPS)))
+
     def sentence(self, rule: Rule | None) -> str:
         """A rule in words: what is shown beside a departure from it."""
         if rule is None:
             return "not synced"
-        steps = self.steps(rule)
+        steps = self.brief(rule)
         parts = [self.source(rule.source) + (f" ({steps.lower()})" if steps else "")]
         if rule.write is not Write.ALWAYS:
             parts.append(dict(WRITES)[rule.write.value].lower())
@@ -98,7 +103,7 @@ class Row:
     state: str
     source: str = ""
     steps: tuple[str, ...] = ()
-    steps_words: str = ""
+    steps_brief: str = ""
     owner: str = ""
     write: str = Write.ALWAYS.value
     conflict: str = OnConflict.SOURCE_WINS.value
@@ -184,7 +189,7 @@ def _row(number: int, name: str, rules: tuple[Rule | None, Rule | None], words: 
         shown,
         source=rule.source,
         steps=rule.transforms,
-        steps_words=words.steps(rule),
+        steps_brief=words.brief(rule),
         owner=words.owner(rule),
         write=rule.write.value,
         conflict=rule.conflict.value,

@@ -14,7 +14,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.http import urlencode
 
 from integrations.messages import Message, message
-from integrations.services.configuration import By, Refused
+from integrations.services.configuration import By, Fault
 from tenants.admin import TenantModelAdmin
 from tenants.middleware import person
 from tenants.models import AGENCY_ROLES, Role, Tenant
@@ -115,10 +115,10 @@ def clinic_of(row: Any) -> Tenant:
     return Tenant.objects.get(pk=row.tenant_id)
 
 
-def faults_by_place(refusal: Refused) -> dict[str, list[str]]:
-    """A refusal's sentences by the field they stand beside."""
+def faults_by_place(faults: Iterable[Fault]) -> dict[str, list[str]]:
+    """Sentences by the field they stand beside."""
     told: dict[str, list[str]] = {}
-    for fault in refusal.faults:
+    for fault in faults:
         told.setdefault(fault.where, []).append(fault.sentence)
     return told
 
