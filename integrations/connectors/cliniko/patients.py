@@ -77,7 +77,7 @@ def read_many(client: Client, keys: Sequence[str], fields: frozenset[str]) -> Ma
     return found
 
 
-def find(client: Client, wanted: Sequence[Wanted], fields: frozenset[str], _marker: str) -> Mapping[str, Answer]:
+def find(client: Client, wanted: Sequence[Wanted], fields: frozenset[str], marker: str) -> Mapping[str, Answer]:
     """Who has each e-mail address, archived patients included: for a person who types one. One request an address.
 
     An address that the filter's syntax cannot hold finds nobody. What is found is compared again, letter case aside.
