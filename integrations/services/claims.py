@@ -14,16 +14,18 @@ from integrations.models import DeliveryState
 from integrations.services.counts import Moves
 from tenants.walls import app_now
 
+BLOCKED_S = 2
+
 _RETURNING = """
 RETURNING d.id, d.flow_id, d.run_id, d.source_key, d.source_version, d.revision_number, d.wish, d.sealed_draft,
           due.state AS old_state, d.state, d.fence, d.tries, d.crashes, d.looks, d.creates, d.sent_at, d.lease_until,
           d.decision, d.notes
 """
 
-_CLAIM_LOST = f"""
+_LOST = """
 WITH due AS (
     SELECT id, state FROM integrations_delivery
-    WHERE target_id = %(target)s
+    WHERE target_id = %(target)s AND crashes {crashes} 0
       AND (state IN ('claimed', 'sending') AND lease_until < %(now)s
            OR state = 'uncertain' AND not_before <= %(now)s AND (lease_until IS NULL OR lease_until < %(now)s))
     ORDER BY not_before, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
@@ -32,8 +34,10 @@ UPDATE integrations_delivery d
 SET state = CASE WHEN due.state = 'uncertain' OR due.state = 'sending' AND d.creates > 0 THEN 'uncertain' ELSE 'claimed' END,
     crashes = d.crashes + CASE WHEN due.state = 'uncertain' AND d.lease_until IS NULL THEN 0 ELSE 1 END,
     lease_until = %(lease)s, fence = d.fence + 1
-FROM due WHERE d.id = due.id {_RETURNING}
-"""  # noqa: S608 - constants only
+FROM due WHERE d.id = due.id {returning}
+"""
+_CLAIM_LOST = _LOST.format(crashes="=", returning=_RETURNING)
+_CLAIM_SUSPECT = _LOST.format(crashes=">", returning=_RETURNING)
 
 _CLAIM_WAITING = f"""
 WITH due AS (
@@ -108,25 +112,43 @@ class Item:
 
 def claim(target_id: int, *, limit: int) -> list[Item]:
     """Takes up to ``limit`` due deliveries to one connection: first those a dead worker left or that are uncertain,
-    then waiting ones, live work before backfill. Call inside the clinic's transaction."""
+    then waiting ones, live work before backfill. One that was there when a worker died twice is taken alone, so that
+    it cannot take others down with it. Call inside the clinic's transaction."""
     now = app_now()
     lease = now + timedelta(seconds=settings.SUTURE_LEASE_S)
-    given: dict[str, Any] = {"target": target_id, "now": now, "lease": lease, "limit": limit}
+    given: dict[str, Any] = {"target": target_id, "now": now, "lease": lease}
     moves = Moves()
     items: list[Item] = []
     with database.cursor() as cursor:
-        for statement in (_CLAIM_LOST, _CLAIM_WAITING):
-            given["limit"] = limit - len(items)
-            if not given["limit"]:
-                break
-            cursor.execute(statement, given)
+        for statement, most in ((_CLAIM_SUSPECT, 1), (_CLAIM_LOST, limit), (_CLAIM_WAITING, limit)):
+            cursor.execute(statement, given | {"limit": most - len(items)})
             for row in cursor.fetchall():
                 item, old_state = _item(row)
                 if item.was_uncertain and old_state == DeliveryState.SENDING:
                     moves.move(item.run_id, "waiting", "uncertain")
                 items.append(item)
+            if len(items) >= limit or (items and statement is _CLAIM_SUSPECT):
+                break
     moves.save()
     return items
+
+
+def put_off_blocked(target_id: int) -> None:
+    """Due wishes whose predecessor is still on its way are asked for again a little later, not at once: they cannot be
+    claimed, and the pulse does not see why. Call inside the clinic's transaction."""
+    now = app_now()
+    with database.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE integrations_delivery w SET not_before = %(later)s
+            WHERE w.target_id = %(target)s AND w.state = 'waiting' AND w.not_before <= %(now)s AND NOT w.guarded
+              AND EXISTS (
+                  SELECT FROM integrations_delivery f
+                  WHERE f.flow_id = w.flow_id AND f.source_key = w.source_key
+                    AND f.state IN ('claimed', 'sending', 'uncertain'))
+            """,
+            {"target": target_id, "now": now, "later": now + timedelta(seconds=BLOCKED_S)},
+        )
 
 
 def _item(row: tuple[Any, ...]) -> tuple[Item, str]:

@@ -22,7 +22,7 @@ from integrations.core.records import Record, State, Write
 from integrations.core.values import Value
 from integrations.models import Connection, DeliveryState, Link, LinkState, Mode
 from integrations.services import connections, settlement
-from integrations.services.claims import Item, claim, mark_sending
+from integrations.services.claims import Item, claim, mark_sending, put_off_blocked
 from integrations.services.jobs import Job, load_job
 from integrations.services.merges import links_of
 from integrations.services.reading import read_each
@@ -68,6 +68,8 @@ def drain(
                 return drained
             limit = 1 if target.failures else settings.SUTURE_CLAIM_BATCH
             items = claim(connection_id, limit=limit)
+            if not items:
+                put_off_blocked(connection_id)
         if not items:
             return drained
         for job, batch in _by_flow(tenant_id, items):

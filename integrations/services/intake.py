@@ -204,7 +204,8 @@ class PageReader:
         moves.read(self.run.pk, "skipped", len(merged))
         wishes = self._wishes(page, survivors, moves, log)
         known = know(self.job.flow_id, [wish.record.key for wish in wishes])
-        Outbox(self.job, self.run.pk, known, moves=moves, log=log, now=now).put(wishes)
+        backfill = self.run.since is None
+        Outbox(self.job, self.run.pk, known, moves=moves, log=log, now=now, backfill=backfill).put(wishes)
         self._advance(page, moves, now)
         log.save()
 
@@ -301,13 +302,24 @@ class Outbox:
         "codes",
         "notes",
         "guarded",
+        "backfill",
         "not_before",
         "created_at",
         "held_at",
     )
 
-    def __init__(self, job: Job, run_id: int, known: Known, *, moves: Moves, log: synclog.Log, now: datetime) -> None:
-        self.job, self.run_id, self.known = job, run_id, known
+    def __init__(
+        self,
+        job: Job,
+        run_id: int,
+        known: Known,
+        *,
+        moves: Moves,
+        log: synclog.Log,
+        now: datetime,
+        backfill: bool = False,
+    ) -> None:
+        self.job, self.run_id, self.known, self.backfill = job, run_id, known, backfill
         self.moves, self.log, self.now = moves, log, now
 
     def put(self, wishes: Sequence[Wish]) -> None:
@@ -385,6 +397,7 @@ class Outbox:
             codes,
             [{"code": note.code, "field": note.field} for note in wish.notes],
             bool(draft and draft.gone),
+            self.backfill,
             self.now,
             self.now,
             None if draft else self.now,

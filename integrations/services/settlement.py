@@ -273,7 +273,7 @@ def _save_deliveries(results: Sequence[Result], now: datetime) -> None:
                 plan = new.plan, candidates = ARRAY(SELECT jsonb_array_elements_text(new.candidates)),
                 target_key = new.target_key, tries = new.tries, looks = new.looks, creates = new.creates,
                 not_before = coalesce(new.not_before, d.not_before),
-                crashes = CASE WHEN new.state = 'done' THEN d.crashes ELSE 0 END,
+                crashes = CASE WHEN new.state = 'held' THEN 0 ELSE d.crashes END,
                 sealed_draft = CASE WHEN new.state = 'done' THEN NULL ELSE d.sealed_draft END,
                 lease_until = NULL,
                 held_at = CASE WHEN new.state = 'held' THEN %(now)s ELSE NULL END,
