@@ -164,6 +164,7 @@ class PageReader:
     def __init__(self, job: Job, run: Run, flow: Flow, client: Client) -> None:
         self.job, self.run, self.fence, self.client = job, run, run.fence, client
         self.starts_at = start_instant(flow)
+        self.watermark = flow.watermark
         self.pilot = frozenset(flow.pilot_keys) if flow.mode == Mode.PILOT else None
         self.place = run.place
         self.ask = Ask(since=run.since, fields=job.plan.source_fields)
@@ -198,7 +199,7 @@ class PageReader:
 
     def accept(self, page: Page, survivors: Mapping[str, Record], now: datetime) -> None:
         """One page into the outbox, with its counts and the run's new place. One transaction, the caller's."""
-        moves, log = Moves(), synclog.Log(self.job.flow_id, self.run.pk, now)
+        moves, log = Moves(), synclog.Log(self.job.flow_id, self.run.pk, now, quiet=self._read_before(page))
         merged = [record for record in page.records if record.state is State.MERGED]
         merges.follow(self.job, merged, log)
         moves.read(self.run.pk, "skipped", len(merged))
@@ -228,6 +229,13 @@ class PageReader:
             broken = Record(key=key, version="", values={})
             wishes.setdefault(key, Wish(broken, problems=((error.code, str(error.facts.get("path", ""))),)))
         return list(wishes.values())
+
+    def _read_before(self, page: Page) -> frozenset[str]:
+        """Keys that an earlier pass read as they are: the overlap, and passes over everything."""
+        edge = self.watermark
+        if edge is None:
+            return frozenset()
+        return frozenset(record.key for record in page.records if record.changed_at and record.changed_at <= edge)
 
     def _left_out(self, record: Record) -> str:
         if self.pilot is not None and record.key not in self.pilot:

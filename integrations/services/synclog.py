@@ -23,10 +23,10 @@ COLUMNS = (
 
 
 class Log:
-    """What happened to which key; field names, never values."""
+    """What happened to which key; field names, never values. Skips of ``quiet`` keys were told before."""
 
-    def __init__(self, flow_id: int, run_id: int | None, now: datetime) -> None:
-        self._flow_id, self._run_id, self._now = flow_id, run_id, now
+    def __init__(self, flow_id: int, run_id: int | None, now: datetime, *, quiet: frozenset[str] = frozenset()) -> None:
+        self._flow_id, self._run_id, self._now, self._quiet = flow_id, run_id, now, quiet
         self._rows: list[tuple[object, ...]] = []
 
     def add(
@@ -42,6 +42,8 @@ class Log:
         request_id: str = "",
         run_id: int | None = None,
     ) -> None:
+        if action == "skip" and source_key in self._quiet:
+            return
         scope = current_scope()
         self._rows.append(
             (
