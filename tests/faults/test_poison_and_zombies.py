@@ -13,7 +13,7 @@ from tenants.walls import app_now
 from tests.conftest import House
 from tests.faults.invariants import assert_invariants
 from tests.faults.killing import Counter, boundaries, count_boundaries, kill_self
-from tests.faults.theatre import Theatre, in_child, lease_s, set_clock, theatre
+from tests.faults.theatre import Theatre, in_child, set_clock, theatre
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 
