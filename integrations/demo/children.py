@@ -50,7 +50,9 @@ class Children:
         """Raises ChildDied as soon as one of them is gone."""
         for name, child in self.running.items():
             if (status := child.poll()) is not None:
-                raise ChildDied(f"The {name} process ended with status {status}; its last words are in {self.log_of(name)}.")
+                raise ChildDied(
+                    f"The {name} process ended with status {status}; its last words are in {self.log_of(name)}."
+                )
 
     def wait_for(self, url: str) -> None:
         """Until the address answers. Raises ChildDied, also when it takes too long."""
