@@ -102,7 +102,7 @@ class ConnectionAdmin(SetupAdmin):
 
     may_add = frozenset(AGENCY_ROLES)
     may_change = EDITORS
-    list_display_links = ("shown",)
+    list_display_links = ("clinic", "shown")
     list_filter = ("state", "vendor")
     search_fields = ("name", "label", "account")
     list_per_page = 50

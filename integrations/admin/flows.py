@@ -80,7 +80,7 @@ class FlowAdmin(SetupAdmin):
 
     may_add = frozenset(AGENCY_ROLES)
     may_change = EDITORS
-    list_display_links = ("shown",)
+    list_display_links = ("clinic", "shown")
     list_filter = ("mode", "kind")
     search_fields = ("name",)
     list_per_page = 50
