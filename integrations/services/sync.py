@@ -1,22 +1,26 @@
 """Intake and delivery in this process, without a queue: what ``manage.py sync`` does."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 
 from integrations.models import BUCKETS, Connection, ConnectionState, Flow, Mode, Run, RunState
 from integrations.services import connections, intake, pulse
 from integrations.services.delivery import drain
-from integrations.services.schedule import next_due
+from integrations.services.schedule import BadSchedule, next_due
 from integrations.toolkit.http import Client
 from tenants.models import Tenant
 from tenants.walls import app_now, tenant_tx
 
+logger = logging.getLogger(__name__)
+
 LONGEST_NAP_S = 5.0
+BAD_SCHEDULE_WAIT = timedelta(hours=1)
 
 
 @dataclass(slots=True)
@@ -75,11 +79,20 @@ def begin_run(tenant_id: int, flow_id: int, *, trigger: str) -> int | None:
         flow = Flow.objects.select_related("tenant").get(pk=flow_id)
         now = app_now()
         run = intake.start_run(flow_id, trigger=trigger, now=now)
-        due = next_due("30s" if flow.urgent else flow.every, zone=flow.tenant.time_zone, after=now, name=f"{flow.pk}")
+        due = _next_due(flow, now)
         Flow.objects.filter(pk=flow_id).update(next_due_at=due)
         if run is not None:
             return run.pk
         return Run.objects.filter(flow=flow, state=RunState.RUNNING).values_list("pk", flat=True).first()
+
+
+def _next_due(flow: Flow, now: datetime) -> datetime:
+    """A schedule nobody can read (forms refuse them) delays its own flow, and stops no other."""
+    try:
+        return next_due("30s" if flow.urgent else flow.every, zone=flow.tenant.time_zone, after=now, name=f"{flow.pk}")
+    except BadSchedule:
+        logger.error("flow %d of tenant %d has a schedule that cannot be read", flow.pk, flow.tenant_id)
+        return now + BAD_SCHEDULE_WAIT
 
 
 def sync(

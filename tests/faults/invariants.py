@@ -5,7 +5,7 @@ from collections import Counter
 from django.conf import settings
 
 from integrations.models import BUCKETS, IN_FLIGHT, Delivery, DeliveryState, Link, LinkState, Run
-from integrations.services.delivery import CREATES_MAX
+from integrations.services.targets import CREATES_MAX
 from tenants.walls import tenant_tx
 from tests.faults.theatre import Theatre
 from tests.stage import SHOP
