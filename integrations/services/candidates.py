@@ -19,6 +19,7 @@ from tenants.walls import tenant_tx
 
 PATIENCE_S = 5.0
 CANDIDATES_MAX = 8
+MARK = "Marked by Suture as"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +133,12 @@ def _lines(asked: _Asked, records: Mapping[str, Record], *, masked: bool) -> tup
     for name in sorted(names, key=lambda name: (name == marker, names.index(name))):
         ours = asked.wanted.get(name)
         theirs = [values.get(name) for values in there]
-        if not any(_said(value) for value in (ours, *theirs)):
-            continue
+        if not any(_said(value) for value in (*theirs, None if name == marker else ours)):
+            continue  # nothing anywhere; our mark says something only where somebody else carries one
         lines.append(
             Line(
                 name,
-                label_of(stream, name),
+                MARK if name == marker else label_of(stream, name),
                 Cell(shown(stream, name, ours, masked=masked)),
                 tuple(
                     Cell(shown(stream, name, value, masked=masked), same=_equal(stream, name, ours, value))

@@ -1,0 +1,110 @@
+"""A batch: the items of one flow on their way to its target, what became of each, and how it ends."""
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import IntegrityError, OperationalError
+
+from integrations.core import errors
+from integrations.models import Connection, DeliveryState
+from integrations.services import connections, settlement
+from integrations.services.claims import Item
+from integrations.services.jobs import Job
+from integrations.services.settlement import Result
+from integrations.toolkit.http import Client
+from tenants.walls import app_now, tenant_tx
+
+SETTLE_TRIES = 3
+
+
+@dataclass(slots=True)
+class Drained:
+    """What a drain came to: counts per bucket, whether more is due, and when the connection may be called again."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    more: bool = False
+    retry_at: datetime | None = None
+    code: str = ""
+
+    def add(self, counts: dict[str, int]) -> None:
+        for bucket, count in counts.items():
+            self.counts[bucket] = self.counts.get(bucket, 0) + count
+
+
+class Clients:
+    """Opens each connection's client once per drain."""
+
+    def __init__(self, tenant_id: int, opener: Callable[..., Client]) -> None:
+        self._tenant_id, self._opener = tenant_id, opener
+        self._open: dict[int, Client] = {}
+
+    def to(self, connection: Connection) -> Client:
+        if connection.pk not in self._open:
+            self._open[connection.pk] = self._opener(self._tenant_id, connection)
+        return self._open[connection.pk]
+
+
+class Batch:
+    """The items of one flow. Steps take what they can finish out of ``items`` into ``results`` and leave the rest."""
+
+    def __init__(self, job: Job, items: list[Item], clients: Clients, drained: Drained) -> None:
+        self.job, self.items, self.clients, self.drained = job, items, clients, drained
+        self.results: list[Result] = []
+        self.stream = job.target_stream
+        self.fields = job.plan.target_fields
+        self.started = time.monotonic()
+
+    def finish(self, item: Item, result: Result) -> None:
+        """This item's part in the batch is over."""
+        if item in self.items:
+            self.items.remove(item)
+        self.results.append(result)
+
+    def settle(self) -> None:
+        """Saves the results; a clash with another transaction is tried again, then left to the lease's end."""
+        results, self.results = self.results, []
+        if not results:
+            return
+        spent = int((time.monotonic() - self.started) * 1000 / max(1, len(results)))
+        for attempt in range(SETTLE_TRIES):
+            try:
+                with self.tx():
+                    self.drained.add(settlement.settle(self.job, results, duration_ms=spent))
+                return
+            except (IntegrityError, OperationalError):
+                if attempt == SETTLE_TRIES - 1:
+                    raise
+
+    def stop(self, error: errors.SyncError) -> errors.SyncError:
+        """The call failed for all: what is settled stays settled, the rest goes back without a try counted."""
+        with self.tx():
+            retry_at = connections.record_failure(self.job.target.pk, error)
+        self.drained.retry_at = retry_at
+        paused = isinstance(error, errors.AccountError)  # nothing is claimed until a person mended the connection
+        due = retry_at or self.later(0 if paused else settings.SUTURE_PAUSED_RETRY_S)
+        for item in list(self.items):
+            self.finish(item, self._released(item, error, due))
+        self.settle()
+        return error
+
+    def left(self, items: Iterable[Item]) -> list[Item]:
+        """Those of ``items`` that are not finished yet."""
+        return [item for item in items if item in self.items]
+
+    def _released(self, item: Item, error: errors.SyncError, due: datetime) -> Result:
+        may_have_run = item.state == DeliveryState.SENDING and item.is_new and not item.target_key and not item.unsent
+        if item.was_uncertain or may_have_run:
+            return settlement.uncertain(item, error.code, due, looked=False)
+        return settlement.again(item, error.code, due, tried=False)
+
+    def tx(self) -> AbstractContextManager[object]:
+        """The clinic's transaction."""
+        return tenant_tx(self.job.tenant_id, reason="deliver")
+
+    @staticmethod
+    def later(seconds: float) -> datetime:
+        return app_now() + timedelta(seconds=seconds)

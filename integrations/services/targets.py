@@ -1,0 +1,210 @@
+"""Which target each wish of a batch means, and what differs there."""
+
+from collections.abc import Iterable, Sequence
+
+from django.conf import settings
+
+from integrations.connectors.base import Answer, Wanted
+from integrations.core.diffing import FieldPolicy, Patch, diff, new, ours
+from integrations.core.matching import Decision, Found, Judge
+from integrations.core.records import Record, Write
+from integrations.core.values import Value
+from integrations.models import Link, Mode
+from integrations.services import settlement
+from integrations.services.batch import Batch
+from integrations.services.claims import Item
+from integrations.services.reading import read_each
+from integrations.toolkit.http import Client
+from tenants.walls import app_now
+
+CREATES_MAX = 2
+
+
+def read_linked(batch: Batch, client: Client, items: list[Item]) -> list[Item]:
+    """Linked and chosen targets as they are now. One that is gone is looked up by marker, else held."""
+    linked = [item for item in items if item.target_key]
+    if not linked:
+        return items
+    records, unread = read_each(batch.stream, client, [item.target_key for item in linked], batch.fields)
+    lost = []
+    for item in linked:
+        item.current = records.get(item.target_key)
+        if item.target_key in unread:
+            batch.finish(item, settlement.held(item, unread[item.target_key].code))
+        elif item.current is None:
+            lost.append(item)
+    items = batch.left(items)
+    if not lost:
+        return items
+    answers = _find(batch, client, lost)
+    for item in lost:
+        marked = answers[item.source_key].by_marker
+        if len(marked) == 1 and item.link_id is not None:
+            _follow_target(batch, item, marked[0])
+        else:
+            batch.finish(item, settlement.held(item, "link.target_gone"))
+    return batch.left(items)
+
+
+def _follow_target(batch: Batch, item: Item, record: Record) -> None:
+    """The target was merged into another record that carries our marker: the link follows."""
+    with batch.tx():
+        link = Link.objects.get(pk=item.link_id)
+        link.target_aliases = [*link.target_aliases, link.target_key]
+        link.target_key = record.key
+        link.save(update_fields=["target_key", "target_aliases"])
+    item.target_key, item.current = record.key, record
+
+
+def match(batch: Batch, client: Client, items: list[Item]) -> list[Item]:
+    """Unlinked items find their target: marker, then confirmed natural keys. Uncertain ones are resolved here."""
+    unlinked = [item for item in items if item.current is None and not (item.draft and item.draft.gone)]
+    for item in items:
+        if item.current is None and item.draft and item.draft.gone:
+            batch.finish(item, settlement.skipped(item, "record.archived_unlinked"))
+    if unlinked:
+        answers = _find(batch, client, unlinked)
+        judge = _judge(batch, answers.values())
+        for item in unlinked:
+            _take(batch, item, judge.choose(item.wanted, _found(answers[item.source_key])))
+    items = batch.left(items)
+    for item in items:
+        if item.was_uncertain and item.current is None:
+            _unproven(batch, item)
+    return _one_per_key(batch, batch.left(items))
+
+
+def _find(batch: Batch, client: Client, items: Sequence[Item]) -> dict[str, Answer]:
+    if batch.stream.find is None:
+        return {item.source_key: Answer() for item in items}
+    marked = batch.job.kind.marker in batch.job.target.prepared  # else nobody can carry it yet
+    wanted = [Wanted(item.source_key, item.source_key if marked else "", _natural_keys(batch, item)) for item in items]
+    answers = batch.stream.find(client, wanted, batch.fields, batch.job.kind.marker)
+    return {item.source_key: answers.get(item.source_key, Answer()) for item in items}
+
+
+def _natural_keys(batch: Batch, item: Item) -> dict[str, str]:
+    kind_of = batch.job.kind_of
+    keys = {key.field: kind_of(key.field).canon(item.wanted.get(key.field)) for key in batch.job.kind.matching.natural}
+    return {name: text for name, text in keys.items() if text}
+
+
+def _judge(batch: Batch, answers: Iterable[Answer]) -> Judge:
+    """The judge, knowing which of the candidates are already somebody's."""
+    keys = {record.key for answer in answers for records in answer.by_key.values() for record in records}
+    with batch.tx():
+        linked = set(
+            Link.objects.filter(
+                target_id=batch.job.target.pk, target_stream=batch.stream.name, target_key__in=keys
+            ).values_list("target_key", flat=True)
+        )
+    return Judge(
+        batch.job.kind.matching, batch.job.plan.context.settings, linked.__contains__, batch.job.target_stream.kind_of
+    )
+
+
+def _take(batch: Batch, item: Item, decision: Decision) -> None:
+    """Applies a decision: a hold, or a target and the fields left out."""
+    if decision.code:
+        batch.finish(item, settlement.held(item, decision.code, decision.candidates))
+        return
+    for name in decision.drop:
+        item.dropped[name] = batch.job.digest(name, item.wanted.pop(name))
+    item.notes.extend(decision.notes)
+    if decision.target is not None and item.current is None:
+        item.current, item.target_key = decision.target, decision.target.key
+    if decision.drop:
+        item.wanted = batch.job.kind.finish(item.wanted, batch.job.plan.context)
+
+
+def _unproven(batch: Batch, item: Item) -> None:
+    """An uncertain create that no look-up shows: wait and look again, then send once more, then ask a person."""
+    sent = item.sent_at or app_now()
+    settled = sent + batch.stream.settle
+    if item.looks + 1 < settings.SUTURE_SETTLE_LOOKS or app_now() < settled:
+        batch.finish(item, settlement.uncertain(item, "delivery.uncertain", max(settled, batch.later(1)), looked=True))
+    elif item.creates >= CREATES_MAX:
+        batch.finish(item, settlement.held(item, "delivery.unproven"))
+
+
+def _one_per_key(batch: Batch, items: list[Item]) -> list[Item]:
+    """Of several creates that share a natural key in one batch, the first goes; the rest look again after it."""
+    seen: set[tuple[str, str]] = set()
+    keep = []
+    for item in items:
+        keys = set() if item.current else set(_natural_keys(batch, item).items())
+        if keys & seen:
+            batch.finish(item, settlement.again(item, "", app_now(), tried=False))
+        else:
+            seen |= keys
+            keep.append(item)
+    return keep
+
+
+def decide(batch: Batch, client: Client, items: list[Item]) -> list[Item]:
+    """What must be written, per item; preview and equal targets end here."""
+    for item in items:
+        item.is_new = item.current is None
+        item.patch = _patch_of(batch, item)
+    _check_new_keys(batch, client, batch.left(items))
+    for item in items:
+        if item not in batch.items:
+            continue
+        if not item.patch and not item.is_new:
+            remember(batch, item)
+            batch.finish(item, settlement.done(item, "unchanged"))
+        elif batch.job.mode == Mode.PREVIEW:
+            batch.finish(item, settlement.previewed(item, "create" if item.is_new else "update"))
+    return batch.left(items)
+
+
+def _check_new_keys(batch: Batch, client: Client, items: list[Item]) -> None:
+    """A natural key about to be written on a linked record must not be somebody else's."""
+    natural = {key.field for key in batch.job.kind.matching.natural}
+    changed = [item for item in items if item.current is not None and natural & item.patch.keys()]
+    if not changed:
+        return
+    answers = _find(batch, client, changed)
+    judge = _judge(batch, answers.values())
+    for item in changed:
+        _take(batch, item, judge.choose(item.wanted, _found(answers[item.source_key]), linked=item.current))
+        if item in batch.items:
+            item.patch = _patch_of(batch, item)
+
+
+def _patch_of(batch: Batch, item: Item) -> dict[str, Value]:
+    if item.current is None:
+        return dict(new(item.wanted, batch.job.kind_of).fields)
+    patch = left_to_write(batch, item, item.current)
+    item.notes.extend(note for note in patch.notes if note not in item.notes)
+    if patch.conflicts:
+        item.patch = dict.fromkeys(patch.conflicts)
+        batch.finish(item, settlement.held(item, "field.conflict"))
+    return dict(patch.fields)
+
+
+def left_to_write(batch: Batch, item: Item, current: Record) -> Patch:
+    policies = batch.job.plan.policies
+    if item.is_new:
+        policies = {name: FieldPolicy(Write.ALWAYS, policy.conflict) for name, policy in policies.items()}
+    return diff(
+        item.wanted,
+        current.values,
+        kind_of=batch.job.kind_of,
+        digest=batch.job.digest,
+        written=item.digests,
+        policies=policies,
+    )
+
+
+def remember(batch: Batch, item: Item) -> None:
+    """Digests of what the target answered, for the fields that are ours: written, or already as wished."""
+    if item.current is None:
+        return
+    there = item.current.values
+    for name in ours(item.wanted, there, wrote=item.wrote, kind_of=batch.job.kind_of):
+        item.digests[name] = batch.job.digest(name, there[name])
+
+
+def _found(answer: Answer) -> Found:
+    return Found(answer.by_marker, answer.by_key)

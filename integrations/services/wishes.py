@@ -1,0 +1,116 @@
+"""The first steps of a batch: wishes opened or made anew, and what their links remember."""
+
+from django.conf import settings
+
+from integrations.core import errors
+from integrations.core.records import Record, State
+from integrations.models import Link, LinkState, Mode
+from integrations.services import connections, settlement
+from integrations.services.batch import Batch
+from integrations.services.claims import Item
+from integrations.services.merges import links_of
+from integrations.services.reading import read_each
+
+
+OFF_AGAIN_S = 3600
+
+
+def refuse_poison_and_off(batch: Batch) -> None:
+    """A delivery that killed its worker again and again is held; nothing is delivered for a flow that is off, though
+    what may have been sent is still looked up."""
+    keep = []
+    for item in batch.items:
+        if item.crashes >= settings.SUTURE_CRASH_TRIES:
+            batch.results.append(settlement.held(item, "internal.poison"))
+        elif batch.job.mode == Mode.OFF and not item.was_uncertain:
+            batch.results.append(settlement.again(item, "mode.off", batch.later(OFF_AGAIN_S), tried=False))
+        else:
+            keep.append(item)
+    batch.items = keep
+
+
+def refill(batch: Batch) -> None:
+    """Wishes that could not be made are made anew from the source record."""
+    empty = [item for item in batch.items if item.sealed_draft is None]
+    if not empty:
+        return
+    try:
+        records, unread = read_each(
+            batch.job.source_stream,
+            batch.clients.to(batch.job.source),
+            [item.source_key for item in empty],
+            batch.job.plan.source_fields,
+        )
+    except errors.SyncError as error:
+        with batch.tx():
+            due = connections.record_failure(batch.job.source.pk, error) or batch.later(settings.SUTURE_PAUSED_RETRY_S)
+        for item in empty:
+            batch.finish(item, settlement.again(item, error.code, due, tried=False))
+        return
+    for item in empty:
+        if item.source_key in unread:
+            batch.finish(item, settlement.held(item, unread[item.source_key].code))
+        else:
+            _refill_one(batch, item, records.get(item.source_key))
+
+
+def _refill_one(batch: Batch, item: Item, record: Record | None) -> None:
+    if record is None or record.state is State.MERGED:
+        batch.finish(item, settlement.skipped(item, "record.gone"))
+        return
+    wish = batch.job.plan.wish(record)
+    item.notes, item.source_version = list(wish.notes), record.version
+    if wish.skip:
+        batch.finish(item, settlement.skipped(item, wish.skip))
+    elif wish.draft is None:
+        batch.finish(item, settlement.held(item, wish.problems[0][0]))
+    else:
+        item.draft, item.wish = wish.draft, batch.job.fingerprint(wish.draft)
+
+
+def open_drafts(batch: Batch) -> None:
+    for item in batch.items:
+        if item.draft is None:
+            item.draft = batch.job.unseal(item.sealed_draft or b"", item.source_key)
+        item.wanted = dict(item.draft.fields)
+
+
+def load_links(batch: Batch) -> None:
+    keys = [item.source_key for item in batch.items]
+    with batch.tx():
+        links = {
+            key: (pk, target)
+            for pk, key, target in Link.objects.filter(links_of(batch.job), source_key__in=keys).values_list(
+                "pk", "source_key", "target_key"
+            )
+        }
+        states = {
+            state.source_key: state
+            for state in LinkState.objects.filter(flow_id=batch.job.flow_id, source_key__in=keys)
+        }
+    for item in list(batch.items):
+        item.link_id, item.target_key = links.get(item.source_key, (None, ""))
+        if item.chosen and item.link_id is None:
+            item.target_key = item.chosen
+        if state := states.get(item.source_key):
+            item.digests, item.dropped = dict(state.digests), dict(state.dropped)
+            item.previous_wish = bytes(state.wish)
+            item.wish_before = bytes(state.wish_before) if state.wish_before is not None else None
+            item.flips, item.flips_since = state.flips, state.flips_since
+            if item.flips >= settings.SUTURE_FLIPS_PER_HOUR and item.wish_before == item.wish and not item.decision:
+                batch.finish(item, settlement.held(item, "guard.flapping"))
+        _leave_out(batch, item)
+
+
+def _leave_out(batch: Batch, item: Item) -> None:
+    """Fields left out before, or now by a person's decision, stay out until the source's value changes."""
+    for name in item.drops:
+        if name in item.wanted:
+            item.dropped[name] = batch.job.digest(name, item.wanted[name])
+    for name, digest in list(item.dropped.items()):
+        if name in item.wanted and batch.job.digest(name, item.wanted[name]) == digest:
+            del item.wanted[name]
+        else:
+            del item.dropped[name]
+    if item.dropped:
+        item.wanted = batch.job.kind.finish(item.wanted, batch.job.plan.context)
