@@ -6,7 +6,7 @@ vendor through the ``Client`` they are given and raise only the errors of ``core
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from integrations.core.errors import SyncError
@@ -142,7 +142,6 @@ class Prepare(Protocol):
 class Stream:
     """One kind of thing at a vendor. Without ``write_many`` it cannot be a target, without ``read_page`` no source.
 
-    ``settle`` is how long after a lost create an empty look-up proves nothing.
     ``batch`` is the most items one ``read_many``, ``find`` or ``write_many`` call takes.
     """
 
@@ -155,7 +154,6 @@ class Stream:
     find: Find | None = None
     write_many: WriteMany | None = None
     prepare: Prepare | None = None
-    settle: timedelta = timedelta(seconds=60)
     batch: int = 10
     admin_url: Callable[[Mapping[str, str], str], str] | None = None  # (account facts, key) -> https link for people
 

@@ -208,23 +208,22 @@ def rule_problem(kind: FlowKind, rule: Rule, released: Sequence[str]) -> str:
     Clinical fields cannot be mapped; custom fields only once released by name; targets only what the kind's target
     stream allows to be written, never the marker.
     """
-    names = {derived.name for derived in kind.derived}
-    known = kind.source.find_field(rule.source)
-    if known is None and rule.source not in names:
-        return "rule.source_unknown"
-    if isinstance(known, OpenFields):
-        if known.released and rule.source not in released:
-            return "rule.source_not_released"
-    elif known is not None and known.clinical:
-        return "rule.source_clinical"
+    if problem := _source_problem(kind, rule.source, released):
+        return problem
     target = kind.target.find_field(rule.target)
-    if target is None or rule.target == kind.marker:
+    may_write = isinstance(target, OpenFields) or (target is not None and target.writable and not target.clinical)
+    if not may_write or rule.target == kind.marker:
         return "rule.target_unknown"
-    if not isinstance(target, OpenFields) and (target.clinical or not target.writable):
-        return "rule.target_unknown"
-    if any(name not in ALL_TRANSFORMS for name in rule.transforms):
-        return "rule.transform_unknown"
-    return ""
+    return "rule.transform_unknown" if set(rule.transforms) - ALL_TRANSFORMS.keys() else ""
+
+
+def _source_problem(kind: FlowKind, source: str, released: Sequence[str]) -> str:
+    known = kind.source.find_field(source)
+    if isinstance(known, OpenFields):
+        return "rule.source_not_released" if known.released and source not in released else ""
+    if known is None:
+        return "" if any(derived.name == source for derived in kind.derived) else "rule.source_unknown"
+    return "rule.source_clinical" if known.clinical else ""
 
 
 def make_plan(kind: FlowKind, config: Config, context: Context, released: Sequence[str]) -> Plan:

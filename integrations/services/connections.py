@@ -15,6 +15,7 @@ from integrations.core import errors
 from integrations.models import Connection, ConnectionState
 from integrations.services.quota import open_gate
 from integrations.toolkit.http import Client, HttpClient
+from integrations.toolkit.wire import Bounds
 from integrations.vault import open_vault
 from tenants.services import record_audit
 from tenants.walls import app_now, current_scope, tenant_tx
@@ -119,6 +120,7 @@ def _client(tenant_id: int, connection: Connection, *, interactive: bool, patien
         never=connector.never,
         assert_idle=assert_idle,
         current_tenant=lambda: getattr(current_scope(), "id", None),
+        bounds=Bounds(settings.SUTURE_CONNECT_S, settings.SUTURE_READ_S, settings.SUTURE_CALL_S),
     )
 
 

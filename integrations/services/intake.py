@@ -140,6 +140,8 @@ def _interrupted(tenant_id: int, job: Job, run: Run, error: errors.SyncError) ->
         changes: dict[str, object] = {"lease_until": None, "crashes": 0, "code": error.code, "not_before": retry_at}
         if fatal:
             changes |= {"state": RunState.FAILED, "finished_at": app_now()}
+        if isinstance(error, errors.VendorChanged):
+            changes["place"] = None  # the place itself may be what leads astray: the next pass starts over
         if not Run.objects.filter(pk=run.pk, fence=run.fence, state=RunState.RUNNING).update(**changes):
             raise LeaseLost
         if fatal:

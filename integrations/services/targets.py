@@ -1,6 +1,7 @@
 """Which target each wish of a batch means, and what differs there."""
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
 from django.conf import settings
 
@@ -120,7 +121,7 @@ def _take(batch: Batch, item: Item, decision: Decision) -> None:
 def _unproven(batch: Batch, item: Item) -> None:
     """An uncertain create that no look-up shows: wait and look again, then send once more, then ask a person."""
     sent = item.sent_at or app_now()
-    settled = sent + batch.stream.settle
+    settled = sent + timedelta(seconds=settings.SUTURE_SETTLE_S)
     if item.looks + 1 < settings.SUTURE_SETTLE_LOOKS or app_now() < settled:
         batch.finish(item, settlement.uncertain(item, "delivery.uncertain", max(settled, batch.later(1)), looked=True))
     elif item.creates >= CREATES_MAX:

@@ -11,7 +11,6 @@ from integrations.services.claims import Item
 from integrations.services.merges import links_of
 from integrations.services.reading import read_each
 
-
 OFF_AGAIN_S = 3600
 
 

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from integrations.connectors.base import Answer, Ask, Field, OpenFields, Page, Stream, Wanted
@@ -301,7 +301,6 @@ CUSTOMERS = Stream(
     find=find,
     write_many=write_many,
     prepare=prepare,
-    settle=timedelta(seconds=60),
     batch=10,
     admin_url=admin_url,
 )
