@@ -15,10 +15,15 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connections
 from django.test import Client
+from hypothesis import HealthCheck, settings
 from pytest_django import fixtures as pytest_django_fixtures
 
 from tenants import roles
 from tenants.models import Agency, Role, Tenant
+
+# A busy machine makes neither a slow draw nor a slow example a fault.
+settings.register_profile("suture", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suture")
 
 BOTH = {"default", "owner"}
 COMMITTING = {"transactional_db", "live_server", "django_db_reset_sequences"}

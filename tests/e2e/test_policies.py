@@ -308,7 +308,7 @@ def test_no_personal_value_stays_in_our_tables(on_stage: Stage):
     on_stage.sync()
     with tenant_tx(on_stage.tenant.pk):
         rows = [repr(row) for row in SyncLogEntry.objects.values()] + [repr(row) for row in Flow.objects.values()]
-    rows += [repr({name: value for name, value in vars(row).items()}) for row in on_stage.deliveries()]
+    rows += [repr(vars(row)) for row in on_stage.deliveries()]
     told = " ".join(rows).lower()
     assert "mia" not in told
     assert "400000001" not in told
