@@ -4,8 +4,8 @@
 import os
 import sys
 
-# These never open the database.
-WITHOUT_DATABASE = frozenset({"", "help", "version", "bootstrap_database", "collectstatic", "sandbox"})
+# These never open the database, or one of their own.
+WITHOUT_DATABASE = frozenset({"", "help", "version", "bootstrap_database", "collectstatic", "sandbox", "bench"})
 # These bring their own idea of the schema.
 WITHOUT_MIGRATING = frozenset({"migrate", "makemigrations", "showmigrations", "sqlmigrate", "check", "diffsettings"})
 
@@ -14,7 +14,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     asks_for_help = command.startswith("-") or "--help" in sys.argv
-    if command not in WITHOUT_DATABASE and not asks_for_help:
+    if (command not in WITHOUT_DATABASE or "--here" in sys.argv) and not asks_for_help:
         open_embedded_database(migrate=command not in WITHOUT_MIGRATING)
     from django.core.management import execute_from_command_line  # noqa: PLC0415 - settings come after the environment
 

@@ -1,9 +1,9 @@
 """Many rows into one table, through both walls, at the speed of the hot path."""
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -16,7 +16,7 @@ from django.db.models.fields import NOT_PROVIDED
 
 from tenants.bases import Wall
 from tenants.clock import AppNow
-from tenants.scope import ForeignRow, TenantScope, require_scope
+from tenants.scope import ForeignRow, TenantScope, current_tenant_id, require_scope
 
 PAGE = 1000
 
@@ -45,11 +45,12 @@ def insert_rows(
     Fields that are not named get their default, as Django would give it. `on_conflict` is what follows ON CONFLICT,
     with per cent signs doubled. Raises NoScope and ForeignRow.
     """
-    plan = _plan(model, columns, on_conflict, returning)
+    scope = require_scope() if getattr(model, "wall", None) is Wall.TENANT else None
+    plan = _plan(model, tuple(columns), on_conflict, tuple(returning), isinstance(scope, TenantScope))
     done = Inserted()
     source = iter(rows)
-    with connection.cursor() as cursor:
-        while page := list(islice(source, PAGE)):
+    while page := list(islice(source, PAGE)):
+        with connection.cursor() as cursor:
             _insert_page(cursor, plan, page, done)
     return done
 
@@ -59,6 +60,7 @@ class _Plan:
     sql: str
     literals: tuple[Literal, ...]
     defaults: tuple[tuple[Callable[[], Any], Literal], ...]
+    stamps: bool
     fixed: tuple[Any, ...]
     tenant_at: int | None
     returns: bool
@@ -69,7 +71,8 @@ def _insert_page(cursor: CursorWrapper, plan: _Plan, page: list[Row], done: Inse
         _verify_tenants({row[plan.tenant_at] for row in page})
     values = [_array(literal, column) for literal, column in zip(plan.literals, zip(*page, strict=True), strict=True)]
     values += [_array(literal, [default() for _ in page]) for default, literal in plan.defaults]
-    cursor.execute(plan.sql, [*plan.fixed, *values])
+    stamped = (current_tenant_id(),) if plan.stamps else ()
+    cursor.execute(plan.sql, [*stamped, *plan.fixed, *values])
     done.written += cursor.rowcount
     if plan.returns:
         done.extend(cursor.fetchall())
@@ -81,15 +84,21 @@ def _verify_tenants(tenant_ids: set[int]) -> None:
         raise ForeignRow("insert_rows() was given rows of a clinic that is not in scope")
 
 
-def _plan(model: type[models.Model], columns: Sequence[str], on_conflict: str, returning: Sequence[str]) -> _Plan:
+@lru_cache(maxsize=256)
+def _plan(
+    model: type[models.Model], columns: tuple[str, ...], on_conflict: str, returning: tuple[str, ...], in_tenant: bool
+) -> _Plan:
+    """The statement and how its values are written; the same for every clinic, whose id is stamped when it is sent."""
     quote = connection.ops.quote_name
     given = [_field(model, name) for name in columns]
-    fixed = _stamped(model, given) + _plain_defaults(model, given)
+    stamped = _stamped(model, given, in_tenant=in_tenant)
+    fixed = _plain_defaults(model, given)
     clocked = [field for field in model._meta.concrete_fields if field not in given and _is_clocked(field)]
     called = _called_defaults(model, given)
     arrays = given + [field for field, _ in called]
-    targets = [quote(str(field.column)) for field in [field for field, _ in fixed] + clocked + arrays]
-    selected = [f"%s::{_db_type(field)}" for field, _ in fixed] + ["(SELECT app_now())"] * len(clocked)
+    once = stamped + [field for field, _ in fixed]
+    targets = [quote(str(field.column)) for field in once + clocked + arrays]
+    selected = [f"%s::{_db_type(field)}" for field in once] + ["(SELECT app_now())"] * len(clocked)
     selected += [f"u.c{i}::{_db_type(field)}" for i, field in enumerate(arrays)]
     sql = (
         f"INSERT INTO {quote(model._meta.db_table)} ({', '.join(targets)}) SELECT {', '.join(selected)} "  # noqa: S608
@@ -104,6 +113,7 @@ def _plan(model: type[models.Model], columns: Sequence[str], on_conflict: str, r
         sql=sql,
         literals=tuple(_literal(field) for field in given),
         defaults=tuple((default, _literal(field)) for field, default in called),
+        stamps=bool(stamped),
         fixed=tuple(value for _, value in fixed),
         tenant_at=next((i for i, field in enumerate(given) if _is_tenant(model, field)), None),
         returns=bool(returning),
@@ -121,15 +131,14 @@ def _is_tenant(model: type[models.Model], field: Field) -> bool:
     return getattr(model, "wall", None) is Wall.TENANT and field.name == "tenant"
 
 
-def _stamped(model: type[models.Model], given: Sequence[Field]) -> list[tuple[Field, Any]]:
+def _stamped(model: type[models.Model], given: Sequence[Field], *, in_tenant: bool) -> list[Field]:
     if getattr(model, "wall", None) is not Wall.TENANT:
         return []
-    scope = require_scope()
     named = any(field.name == "tenant" for field in given)
-    if isinstance(scope, TenantScope):
+    if in_tenant:
         if named:
             raise ForeignRow("in tenant_tx() the clinic is stamped, not given")
-        return [(_field(model, "tenant"), scope.id)]
+        return [_field(model, "tenant")]
     if not named:
         raise ForeignRow("outside tenant_tx() every row names its tenant_id")
     return []
@@ -149,7 +158,7 @@ def _is_clocked(field: Field) -> bool:
 
 
 def _is_called(field: Field) -> bool:
-    return field.has_default() and callable(field.default)
+    return field.has_default() and callable(field.default) and field.default not in (dict, list)
 
 
 def _plain_defaults(model: type[models.Model], given: Sequence[Field]) -> list[tuple[Field, Any]]:
@@ -181,8 +190,8 @@ def _literal(field: Field) -> Literal:
         item = _literal(field.base_field)
         return lambda value: _quoted(_array(item, value))
     if isinstance(field, models.JSONField):
-        encoder = field.encoder or DjangoJSONEncoder
-        return lambda value: _quoted(json.dumps(value, cls=encoder))
+        encode = (field.encoder or DjangoJSONEncoder)().encode
+        return lambda value: _quoted(encode(value))
     return next((literal for kind, literal in _LITERALS if isinstance(field, kind)), lambda value: _quoted(str(value)))
 
 
@@ -201,4 +210,10 @@ def _quoted(text: str) -> str:
 
 
 def _array(literal: Literal, values: Iterable[Any]) -> str:
-    return "{" + ",".join(["NULL" if value is None else literal(value) for value in values]) + "}"
+    """A value that repeats the one before, as whole columns do, is written once."""
+    parts, before, part = [], None, "NULL"
+    for value in values:
+        if value is not before:
+            before, part = value, "NULL" if value is None else literal(value)
+        parts.append(part)
+    return "{" + ",".join(parts) + "}"

@@ -6,6 +6,7 @@ link one person across clinics. Digests are compared, never reversed.
 
 import hmac
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from integrations.core.records import Draft
 from integrations.core.values import Kind, Value
@@ -18,9 +19,14 @@ KindOf = Callable[[str], Kind]
 def wish(key: bytes, draft: Draft, kind_of: KindOf) -> bytes:
     """The fingerprint of a draft: equal for equal wishes, whatever the order of their fields."""
     fields = draft.fields
-    parts = [f"{name}\x1f{kind_of(name).canon(fields[name])}" for name in sorted(fields)]
+    parts = [f"{name}\x1f{kind_of(name).canon(fields[name])}" for name in _ordered(tuple(fields))]
     parts.append("gone" if draft.gone else "live")
     return hmac.digest(key, "\x1e".join(parts).encode(), "sha256")[:WISH_BYTES]
+
+
+@lru_cache(maxsize=256)
+def _ordered(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(names))
 
 
 def of_field(key: bytes, name: str, value: Value, kind_of: KindOf) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from integrations.core.records import Note, Record
+from integrations.core.records import Note
 from integrations.core.rules import Context, Rule, Transform, Unusable
 from integrations.core.values import Value
 
@@ -19,52 +19,45 @@ class Mapped:
     problems: tuple[Problem, ...] = ()
 
 
-Mapper = Callable[[Record], Mapped]
-_Step = Callable[[Mapping[str, Value]], Value]
+Mapper = Callable[[Mapping[str, Value]], Mapped]
+_Apply = Callable[[Value, Context], Value]
 
 
 def compile_rules(rules: Sequence[Rule], transforms: Mapping[str, Transform], context: Context) -> Mapper:
-    """A function that maps records by these rules; compiled once for a run, because it is called per record.
+    """A function that maps records' values by these rules; compiled once for a run, because it is called per record.
 
     Raises KeyError if a rule names a transform that does not exist: that is a bug or an unchecked edit.
     """
-    steps = tuple((rule, _step(rule, transforms, context), _drops(rule, context)) for rule in rules)
+    steps = tuple((rule.target, rule.source, _applied(rule, transforms), _drops(rule, context)) for rule in rules)
 
-    def map_record(record: Record) -> Mapped:
-        values = record.values
+    def map_values(values: Mapping[str, Value]) -> Mapped:
         fields: dict[str, Value] = {}
         notes: list[Note] = []
         problems: list[Problem] = []
-        for rule, step, drops in steps:
-            if rule.source not in values:
+        for target, source, applied, drops in steps:
+            if source not in values:
                 continue
+            value = values[source]
             try:
-                fields[rule.target] = step(values)
+                for apply in applied:
+                    if value is None:
+                        break
+                    value = apply(value, context)
+                fields[target] = value
             except Unusable as unusable:
                 if drops:
-                    fields[rule.target] = None
-                    notes.append(Note(unusable.code, rule.target))
+                    fields[target] = None
+                    notes.append(Note(unusable.code, target))
                 else:
-                    problems.append((unusable.code, rule.target))
+                    problems.append((unusable.code, target))
         return Mapped(fields, tuple(notes), tuple(problems))
 
-    return map_record
+    return map_values
 
 
 def _drops(rule: Rule, context: Context) -> bool:
     return bool(rule.unusable) and context.settings.get(rule.unusable, "hold") == "drop"
 
 
-def _step(rule: Rule, transforms: Mapping[str, Transform], context: Context) -> _Step:
-    applied = tuple(transforms[name].apply for name in rule.transforms)
-    source = rule.source
-
-    def step(values: Mapping[str, Value]) -> Value:
-        value = values[source]
-        for apply in applied:
-            if value is None:
-                return None
-            value = apply(value, context)
-        return value
-
-    return step
+def _applied(rule: Rule, transforms: Mapping[str, Transform]) -> tuple[_Apply, ...]:
+    return tuple(transforms[name].apply for name in rule.transforms)

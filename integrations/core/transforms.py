@@ -35,7 +35,10 @@ def _email(value: Value, _: Context) -> Value:
 
 def _single_line(value: Value, _: Context) -> Value:
     """Text without line breaks and control characters, which other systems refuse or render badly."""
-    return clean_text("".join(char if char.isprintable() else " " for char in _text(value))) or None
+    text = _text(value)
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
+    return clean_text(text) or None
 
 
 TRANSFORMS: dict[str, Transform] = {

@@ -39,7 +39,10 @@ def clean_text(value: Value) -> str:
         return ""
     if not isinstance(value, str):
         raise TypeError(f"expected text, not {type(value).__name__}")
-    return unicodedata.normalize("NFC", " ".join(value.split()))
+    if value.isascii() and value.isalnum():
+        return value
+    text = " ".join(value.split())
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def _lower(value: Value) -> str:
@@ -52,12 +55,14 @@ def _upper(value: Value) -> str:
 
 def _phone(value: Value) -> str:
     text = clean_text(value)
+    if text.isascii() and text[1:].isdigit() and text[0] == "+":
+        return text
     digits = "".join(char for char in text if char.isdigit() and char.isascii())
     return f"+{digits}" if text.startswith("+") else digits
 
 
 def _yes_no(value: Value) -> str:
-    return {True: "yes", False: "no"}.get(value, "") if isinstance(value, bool) else ""
+    return "yes" if value is True else "no" if value is False else ""
 
 
 def _absent_is_not_consent(wanted: str, current: str) -> bool:

@@ -171,12 +171,12 @@ class Plan:
         return Wish(record, Draft(fields), mapped.notes)
 
     def _map(self, record: Record) -> Mapped:
-        if self.kind.derived:
-            values = dict(record.values)
-            for derived in self.kind.derived:
-                values[derived.name] = derived.compute(values, self.context)
-            record = replace(record, values=values)
-        return self.mapper(record)
+        if not self.kind.derived:
+            return self.mapper(record.values)
+        values = dict(record.values)
+        for derived in self.kind.derived:
+            values[derived.name] = derived.compute(values, self.context)
+        return self.mapper(values)
 
     def _gone(self, record: Record) -> Wish:
         made = self.kind.gone(self.context)

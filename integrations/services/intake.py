@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.db import connection as database
 from django.db.models import F
 
 from integrations.connectors.base import Ask, Page
@@ -21,7 +22,7 @@ from integrations.services.counts import Moves, bucket_of
 from integrations.services.jobs import Job, load_job
 from integrations.services.reading import read_each
 from integrations.toolkit.http import Client
-from tenants.walls import app_now, insert_rows, tenant_tx
+from tenants.walls import app_now, current_tenant_id, insert_rows, tenant_tx
 
 
 class LeaseLost(Exception):
@@ -275,23 +276,34 @@ class PageReader:
         Run.objects.filter(pk=self.run.pk, fence=self.fence).update(lease_until=None)
 
 
+_UNFINISHED = ", ".join(f"'{state.value}'" for state in (*OPEN, *IN_FLIGHT))
+_KNOW = f"""
+SELECT source_key, wish, gone, NULL, NULL, NULL FROM integrations_linkstate
+WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND source_key = ANY(%(keys)s)
+UNION ALL
+SELECT source_key, wish, NULL, id, run_id, state FROM integrations_delivery
+WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND source_key = ANY(%(keys)s) AND state IN ({_UNFINISHED})
+"""  # noqa: S608 - constants only
+
+
 def know(flow_id: int, keys: Sequence[str]) -> Known:
-    """What is known of these keys: the last delivered wish, the open and the flying delivery."""
+    """What is known of these keys, in one query: the last delivered wish, the open and the flying delivery."""
     known = Known()
-    for key, wish, gone in LinkState.objects.filter(flow_id=flow_id, source_key__in=keys).values_list(
-        "source_key", "wish", "gone"
-    ):
-        known.linked.add(key)
-        known.wishes[key] = bytes(wish)
-        if gone:
-            known.gone.add(key)
-    rows = Delivery.objects.filter(flow_id=flow_id, source_key__in=keys, state__in=(*OPEN, *IN_FLIGHT))
-    for pk, run_id, key, state, wish in rows.values_list("pk", "run_id", "source_key", "state", "wish"):
-        print_of_wish = bytes(wish) if wish is not None else None
-        if state in OPEN:
-            known.open[key] = (pk, run_id, state, print_of_wish)
-        else:
-            known.flying[key] = print_of_wish
+    if not keys:
+        return known
+    with database.cursor() as cursor:
+        cursor.execute(_KNOW, {"tenant": current_tenant_id(), "flow": flow_id, "keys": list(keys)})
+        for key, wish, gone, pk, run_id, state in cursor.fetchall():
+            print_of_wish = bytes(wish) if wish is not None else None
+            if state is None:
+                known.linked.add(key)
+                known.wishes[key] = print_of_wish or b""
+                if gone:
+                    known.gone.add(key)
+            elif state in OPEN:
+                known.open[key] = (pk, run_id, state, print_of_wish)
+            else:
+                known.flying[key] = print_of_wish
     return known
 
 

@@ -17,6 +17,7 @@ from integrations.vault import Vault, open_vault
 from tenants.models import Tenant
 
 DRAFT_FORMAT = 1
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Job:
         return self.kinds[name]
 
     def fingerprint(self, draft: Draft) -> bytes:
-        return fingerprint.wish(self.vault.digest_key, draft, self.kind_of)
+        return fingerprint.wish(self.vault.digest_key, draft, self.kinds.__getitem__)
 
     def digest(self, name: str, value: Value) -> str:
         return fingerprint.of_field(self.vault.digest_key, name, value, self.kind_of)
@@ -69,9 +70,12 @@ class Job:
         body = {
             "v": DRAFT_FORMAT,
             "gone": draft.gone,
-            "fields": {name: self.kind_of(name).dump(value) for name, value in draft.fields.items()},
+            "fields": {name: self._dumped(name, value) for name, value in draft.fields.items()},
         }
-        return self.vault.seal(json.dumps(body, separators=(",", ":")).encode(), bound_to=self._bound(source_key))
+        return self.vault.seal(_encode(body).encode(), bound_to=self._bound(source_key))
+
+    def _dumped(self, name: str, value: Value) -> object:
+        return value if value is None else self.kinds[name].dump(value)
 
     def unseal(self, sealed: bytes | memoryview, source_key: str) -> Draft:
         body = json.loads(self.vault.unseal(sealed, bound_to=self._bound(source_key)))

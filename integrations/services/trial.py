@@ -196,7 +196,7 @@ def _fields(
     """Every rule at work, then the fields a draft holds without a rule (what an archived record asks for)."""
     derived = {one.name: one.compute(record.values, plan.context) for one in plan.kind.derived}
     values = {**record.values, **derived}
-    mapped = plan.mapper(replace(record, values=values))
+    mapped = plan.mapper(values)
     made = wish.draft.fields if wish.draft else mapped.fields
     codes = {note.field: (note.code, False) for note in (*mapped.notes, *wish.notes)}
     codes |= {name: (code, True) for code, name in (*mapped.problems, *wish.problems) if name}

@@ -66,13 +66,15 @@ _STATE_CODES = {name: code for code, name in _STATES.items()} | {code.lower(): c
 
 def country_code(text: str) -> str | None:
     """The ISO 3166-1 alpha-2 code for a code or a common English name, or None."""
+    if text in _CODES:
+        return text
     upper = clean_text(text).upper()
     return upper if upper in _CODES else _COUNTRIES.get(_plain(text))
 
 
 def au_state(text: str) -> str | None:
     """The code of an Australian state or territory, or None."""
-    return _STATE_CODES.get(_plain(text).removeprefix("au-"))
+    return text if text in _STATES else _STATE_CODES.get(_plain(text).removeprefix("au-"))
 
 
 def _country(value: Value, _: Context) -> Value:

@@ -13,6 +13,7 @@ from tenants.models import Tenant
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("models",)
     help = (
         "Read every chosen flow's source and deliver. Exit status 0: ran to idle (held records are reported, not a "
         "failure); 1: a flow failed or a connection needs a person; 2: could not run."

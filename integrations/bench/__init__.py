@@ -1,0 +1,1 @@
+"""Speed and memory, measured against the bare loop: what ``manage.py bench`` runs. Nothing else imports this."""
