@@ -77,17 +77,23 @@ class Judge:
         answers = {key: self._answers(key, wanted, found) for key in self.matching.natural}
         own = linked or next(iter(found.by_marker), None) or self._marked_ours(wanted, answers)
         if own is None:
-            matches = {record.key: record for key in answers for record in answers[key] if self._fits(key, wanted, record)}
+            matches = {
+                record.key: record for key in answers for record in answers[key] if self._fits(key, wanted, record)
+            }
             if len(matches) > 1:
                 return Decision(code="match.several", candidates=tuple(sorted(matches)))
             own = next(iter(matches.values()), None)
         return self._without_shared(own, answers)
 
-    def _marked_ours(self, wanted: Mapping[str, Value], answers: Mapping[NaturalKey, Sequence[Record]]) -> Record | None:
+    def _marked_ours(
+        self, wanted: Mapping[str, Value], answers: Mapping[NaturalKey, Sequence[Record]]
+    ) -> Record | None:
         """A candidate that carries our own marker, though a look-up by marker did not show it yet."""
         marker = self.matching.marker
         ours = wanted.get(marker)
-        return next((record for key in answers for record in answers[key] if ours and record.values.get(marker) == ours), None)
+        return next(
+            (record for key in answers for record in answers[key] if ours and record.values.get(marker) == ours), None
+        )
 
     def _answers(self, key: NaturalKey, wanted: Mapping[str, Value], found: Found) -> tuple[Record, ...]:
         """Candidates whose key is exactly ours (searches are fuzzy), none for an empty key."""
@@ -95,7 +101,9 @@ class Judge:
         ours = canon(wanted.get(key.field))
         if not ours:
             return ()
-        return tuple(record for record in found.by_key.get(key.field, ()) if canon(record.values.get(key.field)) == ours)
+        return tuple(
+            record for record in found.by_key.get(key.field, ()) if canon(record.values.get(key.field)) == ours
+        )
 
     def _fits(self, key: NaturalKey, wanted: Mapping[str, Value], record: Record) -> bool:
         """Same family name, nobody else's marker, not linked to somebody else."""

@@ -43,7 +43,10 @@ def load(on_stage: Stage, name: str, *, duplicates: int = 0) -> list[str]:
     if FOLDER:
         return sandbox_people.load_csv(on_stage.world, Path(FOLDER) / name)
     rows = [_person(number) for number in range(SAMPLE)]
-    rows += [_person(number) | {"rec_id": f"rec-{number}-dup-0", "given_name": f"gven{number}"} for number in range(duplicates)]
+    rows += [
+        _person(number) | {"rec_id": f"rec-{number}-dup-0", "given_name": f"gven{number}"}
+        for number in range(duplicates)
+    ]
     return sandbox_people.load_persons(on_stage.world, rows)
 
 

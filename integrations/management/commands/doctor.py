@@ -78,7 +78,9 @@ def _keys() -> Iterator[Finding]:
         except Unsealable as fault:
             yield Finding("problem", f"{tenant.name}: {fault}.")
     if old:
-        yield Finding("warning", f"{old} clinics' keys are under an older key of the ring: run `manage.py rotate_keys`.")
+        yield Finding(
+            "warning", f"{old} clinics' keys are under an older key of the ring: run `manage.py rotate_keys`."
+        )
     else:
         yield Finding("ok", "Every clinic's key opens with the current key of the ring.")
 
@@ -101,7 +103,9 @@ def _clinic(tenant: Tenant) -> Iterator[Finding]:
     for connection in connections:
         well = connection.state in {ConnectionState.OK, ConnectionState.UNVERIFIED}
         told = "" if well or not connection.state_code else f" {message(connection.state_code).advice}"
-        yield Finding("ok" if well else "problem", f"{tenant.slug}: {connection} – {connection.get_state_display()}.{told}")
+        yield Finding(
+            "ok" if well else "problem", f"{tenant.slug}: {connection} – {connection.get_state_display()}.{told}"
+        )
     for flow in flows:
         stopped = f" Stopped: {message(flow.stopped_code).sentence}" if flow.stopped_code else ""
         yield Finding("problem" if stopped else "ok", f"{tenant.slug}: {flow} – {flow.get_mode_display()}.{stopped}")

@@ -13,5 +13,7 @@ class Command(BaseCommand):
         try:
             moved, kept = rotate()
         except (Unsealable, ValueError) as problem:
-            raise CommandError(f"{problem}. Put the missing key back into SUTURE_KEY_RING and run again.", returncode=2) from None
+            raise CommandError(
+                f"{problem}. Put the missing key back into SUTURE_KEY_RING and run again.", returncode=2
+            ) from None
         self.stdout.write(f"{moved} moved, {kept} already under the current key. Old keys may leave the ring now.")

@@ -22,13 +22,17 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--tenant", default="", metavar="SLUG", help="one clinic (default: all)")
         parser.add_argument("--flow", default="", metavar="NAME", help="flows of this name only")
-        parser.add_argument("--until-idle", action="store_true", help="wait for what becomes due, uncertain rows included")
+        parser.add_argument(
+            "--until-idle", action="store_true", help="wait for what becomes due, uncertain rows included"
+        )
         parser.add_argument("--max-wait", type=float, default=settings.SUTURE_MAX_WAIT_S, metavar="SECONDS")
         parser.add_argument("--json", action="store_true", help="print one object and nothing else")
 
     def handle(self, *, tenant: str, flow: str, until_idle: bool, max_wait: float, json: bool, **_: object) -> None:
         if tenant and not Tenant.objects.filter(slug=tenant).exists():
-            raise CommandError(f"There is no clinic {tenant!r}. `manage.py doctor` lists those there are.", returncode=2)
+            raise CommandError(
+                f"There is no clinic {tenant!r}. `manage.py doctor` lists those there are.", returncode=2
+            )
         report = sync(
             tenant_slug=tenant,
             flow_name=flow,
@@ -59,4 +63,7 @@ class Command(BaseCommand):
             counts = "  ".join(f"{flow.counts.get(name, 0):>10,}" for name in shown)
             self.stdout.write(f"{f'{flow.tenant} {flow.flow}':{width}}  {counts}")
             read, rest = flow.counts.get("read", 0), sum(flow.counts.get(name, 0) for name in BUCKETS)
-            self.stdout.write(f"{'':{width}}  {read:,} read = {rest:,} accounted for, {flow.seconds:.1f} s" + (f", {flow.code}" if flow.code else ""))
+            self.stdout.write(
+                f"{'':{width}}  {read:,} read = {rest:,} accounted for, {flow.seconds:.1f} s"
+                + (f", {flow.code}" if flow.code else "")
+            )

@@ -19,7 +19,9 @@ class Command(BaseCommand):
         parser.add_argument("email")
         parser.add_argument("--role", choices=Role.values, default=Role.AGENCY_OWNER)
         parser.add_argument("--clinic", default="", metavar="SLUG", help="compulsory for a clinic's role")
-        parser.add_argument("--agency", default="Agency", metavar="NAME", help="the agency's name, if there is none yet")
+        parser.add_argument(
+            "--agency", default="Agency", metavar="NAME", help="the agency's name, if there is none yet"
+        )
 
     def handle(self, *, email: str, role: str, clinic: str, agency: str, **_: object) -> None:
         tenant = Tenant.objects.filter(slug=clinic).first()
