@@ -259,7 +259,8 @@ class MembershipAdmin(ScopedAdmin):
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         members: models.QuerySet[Any] = super().get_queryset(request)
-        return members.annotate(email=F("user__email"))
+        annotated: models.QuerySet[Any] = members.annotate(email=F("user__email"))
+        return annotated
 
     def email(self, member: Any) -> str:
         return str(member.email)
