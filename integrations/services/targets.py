@@ -145,18 +145,24 @@ def _one_per_key(batch: Batch, items: list[Item]) -> list[Item]:
 def decide(batch: Batch, client: Client, items: list[Item]) -> list[Item]:
     """What must be written, per item; preview and equal targets end here."""
     for item in items:
-        item.is_new = item.current is None
+        item.is_new = item.current is None or _is_own_create(batch, item)
         item.patch = _patch_of(batch, item)
     _check_new_keys(batch, client, batch.left(items))
     for item in items:
         if item not in batch.items:
             continue
-        if not item.patch and not item.is_new:
+        if not item.patch and item.current is not None:
             remember(batch, item)
-            batch.finish(item, settlement.done(item, "unchanged"))
+            batch.finish(item, settlement.done(item, "created" if item.is_new else "unchanged"))
         elif batch.job.mode == Mode.PREVIEW:
             batch.finish(item, settlement.previewed(item, "create" if item.is_new else "update"))
     return batch.left(items)
+
+
+def _is_own_create(batch: Batch, item: Item) -> bool:
+    """A create whose answer was lost, found again by its marker: still ours to finish, and to count."""
+    made = item.current.values.get(batch.job.kind.marker) if item.current else None
+    return item.was_uncertain and item.link_id is None and made == item.source_key
 
 
 def _check_new_keys(batch: Batch, client: Client, items: list[Item]) -> None:

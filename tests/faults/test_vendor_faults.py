@@ -1,6 +1,6 @@
 """V1-V19 as a flow meets them: whatever a vendor does, nothing is lost, nothing is doubled, nobody is asked in vain."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -229,7 +229,8 @@ def test_v09_lost_create_response_for_every_create(shown: Theatre) -> None:
     assert set(shown.links()) == set(keys)
     assert len(shown.customers()) == 23
     assert creates(shown) == 3, "each was asked for once and found by looking"
-    assert {row.creates for row in shown.deliveries()} == {1}
+    assert {(row.creates, row.outcome) for row in shown.deliveries()} == {(1, "created")}
+    assert shown.runs()[-1].created == 23
     assert_invariants(shown)
 
 
@@ -256,17 +257,18 @@ def test_v09_a_create_lost_again_and_again_is_left_to_a_person(shown: Theatre) -
 def test_v10_a_lost_create_that_no_search_shows_for_a_while_is_not_made_twice(
     shown: Theatre, monkeypatch: pytest.MonkeyPatch, lag_s: float
 ) -> None:
-    """Every look-up of the shop lags, by marker as well: only the settle window protects."""
+    """Every look-up of the shop lags, by marker and by e-mail as well: only the settle window protects."""
     shown.patients(5)
     shop = shown.shop
     shown.shopify.vendor.configure(SHOP, search_lag_s=lag_s)
-    by_mark = type(shop).by_mark
+    for name in ("by_mark", "by_email", "by_phone"):
+        look_up = getattr(type(shop), name)
 
-    def lagging(self: object, namespace: str, key: str, value: str) -> object:
-        found = by_mark(shop, namespace, key, value)
-        return found if found in shop.searchable() else None
+        def lagging(self: object, *given: str, look_up: Callable[..., object] = look_up) -> object:
+            found = look_up(shop, *given)
+            return found if found in shop.searchable() else None
 
-    monkeypatch.setattr(type(shop), "by_mark", lagging)
+        monkeypatch.setattr(type(shop), name, lagging)
     shown.shopify.faults.add(Fault(FaultKind.DROP_AFTER, times=1, contains=CREATE))
     shown.pass_over()
     assert len(shown.customers()) == len(shown.links()) == 5
