@@ -1,13 +1,14 @@
 """The first page of each site: how every clinic is, and what to do next. The one place that sees every app.
 
 Each number comes for all clinics at once, so the agency's page asks as many questions for a thousand clinics as for
-one. Counts stop at COUNT_MAX a clinic: a person needs to know that it is many.
+one. Counts stop at a bound (``most``): a person needs to know that it is many.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
@@ -35,8 +36,14 @@ from tenants.models import Tenant
 from tenants.sites import SutureSite, agency_site, clinic_site
 from tenants.walls import app_now, narrow_to
 
-COUNT_MAX = 1_000
-PER_PAGE = 100
+COUNT_MAX, COUNT_LEAST, COUNT_ALL = 1_000, 100, 50_000
+PER_PAGE = 50
+OF_CONNECTION = (
+    "tenant_id", "name", "label", "vendor", "account", "state", "state_code", "quota_subject", "last_answer_at",
+)  # fmt: skip
+OF_FLOW = (
+    "tenant_id", "name", "mode", "source_id", "target_id", "stopped_code", "last_success_at", "next_due_at",
+)  # fmt: skip
 LATE_AFTER = timedelta(minutes=20)
 OPEN_MAX = 50_000
 RUNS_SHOWN = 6
@@ -75,7 +82,7 @@ GROUP BY d.flow_id
 """
 
 
-@dataclass(slots=True)
+@dataclass
 class Standing:
     """What is known of one clinic."""
 
@@ -109,8 +116,9 @@ class Standing:
         due = [flow.next_due_at for flow in self.running if flow.next_due_at and not flow.stopped_code]
         return any(self.now - moment > LATE_AFTER for moment in due)
 
-    @property
+    @cached_property
     def state(self) -> str:
+        """Worked out once all is known, and asked for by every order of the list."""
         states = {connection.state for connection in self.connections}
         stopped = any(flow.stopped_code for flow in self.flows)
         tests: tuple[tuple[str, bool], ...] = (
@@ -150,16 +158,21 @@ def _next_step(standing: Standing) -> str:
 def stand(clinics: Sequence[Tenant], now: datetime) -> dict[int, Standing]:
     """How these clinics are, in four questions whatever their number."""
     standings = {clinic.pk: Standing(clinic, now) for clinic in clinics}
-    for connection in Connection.objects.filter(tenant_id__in=standings).defer("sealed_credentials", "findings"):
+    for connection in Connection.objects.filter(tenant_id__in=standings).only(*OF_CONNECTION):
         standings[connection.tenant_id].connections.append(connection)
-    for flow in Flow.objects.filter(tenant_id__in=standings):
+    for flow in Flow.objects.filter(tenant_id__in=standings).only(*OF_FLOW):
         standings[flow.tenant_id].flows.append(flow)
     with database.cursor() as cursor:
-        cursor.execute(_COUNTS, {"now": now, "most": COUNT_MAX, "clinics": list(standings)})
+        cursor.execute(_COUNTS, {"now": now, "most": most(len(standings)), "clinics": list(standings)})
         for pk, held, waiting in cursor.fetchall():
             standings[pk].held, standings[pk].waiting = held, waiting
     _fill_quota(standings.values(), now)
     return standings
+
+
+def most(clinics: int) -> int:
+    """How far a clinic's rows are counted: the further, the fewer clinics there are to count."""
+    return min(COUNT_MAX, max(COUNT_LEAST, COUNT_ALL // max(1, clinics)))
 
 
 def _fill_quota(standings: Iterable[Standing], now: datetime) -> None:
@@ -249,7 +262,7 @@ def _query(**asked: object) -> str:
 def _tiles(standings: Sequence[Standing]) -> list[dict[str, Any]]:
     look = [one for one in standings if STATES[one.state][2] <= STATES["attention"][2]]
     held = sum(one.held for one in standings)
-    is_more = any(one.held >= COUNT_MAX for one in standings)
+    is_more = any(one.held >= most(len(standings)) for one in standings)
     waiting = sum(one.waiting for one in standings)
     well = sum(one.state == "ok" for one in standings)
     return [
@@ -285,10 +298,10 @@ def row_of(one: Standing, site: SutureSite) -> dict[str, Any]:
 
 
 def in_words(span: timedelta) -> str:
-    """A span in its largest unit: ``under a minute``, ``3 min``, ``5 h``, ``2 days``."""
+    """A span in its largest unit: ``< 1 min``, ``3 min``, ``5 h``, ``2 days``."""
     minutes = int(span.total_seconds() // 60)
     if minutes < 1:
-        return "under a minute"
+        return "< 1 min"
     if minutes < 120:
         return f"{minutes} min"
     return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"
@@ -321,6 +334,7 @@ def one_clinic(request: HttpRequest, site: SutureSite, tenant: Tenant) -> dict[s
         "clinics": [row_of(one, site) | {"url": ""}],
         "more": "admin/integrations/dashboard_clinic.html",
         "zone": tenant.time_zone,
+        "clinic": tenant,
         "first": _first(site, slug, now) if one.held else [],
         "all_held_url": row_of(one, site)["held_url"],
         "connections": [_connection(connection, site) for connection in one.connections],

@@ -166,7 +166,7 @@ class DeliveryAdmin(RecordAdmin):
         Column("Record", record_cell),
         CLINIC,
         Column("Since", since_cell),
-        Column("Tries", lambda row: {"text": row.tries}, num=True),
+        Column("Tries", lambda row: {"text": row.tries or "–"}, num=True),
     )
     other_columns = (
         Column("Record", lambda row: {"text": row.source_key, "note": row.flow.name, "is_link": True}),
@@ -174,11 +174,11 @@ class DeliveryAdmin(RecordAdmin):
         Column("What happened", lambda row: {"text": message(row.code).sentence if row.code else "–"}),
         CLINIC,
         Column("Since", since_cell),
-        Column("Tries", lambda row: {"text": row.tries}, num=True),
+        Column("Tries", lambda row: {"text": row.tries or "–"}, num=True),
     )
     list_filter = (ShowFilter, OwnerFilter, CodeFilter, FlowFilter, AgeFilter, ClinicFilter)
     hidden_filters = frozenset({"show"})
-    key_columns = ("source_key", "target_key")
+    key_columns = ("source_key",)
     list_select_related = ("tenant", "flow", "flow__source", "flow__target")
     ordering = ("-held_at",)
     change_list_template = "admin/integrations/delivery/list.html"
@@ -269,7 +269,6 @@ class DeliveryAdmin(RecordAdmin):
         total = sum(kinds.values())
         context = {
             **self.admin_site.each_context(request),
-            "opts": self.opts,
             "title": title,
             "action": action,
             "asks_reason": asks_reason,
@@ -320,6 +319,7 @@ class DeliveryAdmin(RecordAdmin):
         without = desk.may_leave_out(row)
         return {
             "title": f"{kind.source.label}: {row.source_key}",
+            "list_name": "Error desk" if row.state == DeliveryState.HELD else "Deliveries",
             "told": told if row.code else None,
             "owner": owner,
             "owner_icon": icon,
@@ -346,8 +346,8 @@ class DeliveryAdmin(RecordAdmin):
                 ("Since", when(row, row.held_at or row.created_at, ago=False)),
                 ("Flow", {"text": row.flow.name, "note": f"{source} → {target}"}),
                 ("Run", {"text": row.run_id, "url": self.url_of("run", "change", row.run_id)}),
-                (f"{kind.source.label} number", {"text": row.source_key}),
-                (f"{kind.target.label} number", {"text": row.target_key}),
+                (f"In {CONNECTORS[source.vendor].label}", {"text": row.source_key}),
+                (f"In {CONNECTORS[target.vendor].label}", {"text": row.target_key}),
                 ("Tries", {"text": row.tries or ""}),
                 ("Ignored until", when(row, row.ignored_until, never="") if row.ignored_until else {"text": ""}),
                 ("Ignored because", {"text": row.ignored_reason}),

@@ -83,7 +83,7 @@ class LinkAdmin(RecordAdmin):
         return (linking.by_key(queryset, search_term) if search_term.strip() else queryset), False
 
     def list_context(self, request: HttpRequest, cl: Any) -> dict[str, Any]:
-        return {**super().list_context(request, cl), "search_label": "Number on either side, or a page's address"}
+        return {**super().list_context(request, cl), "search_label": "Number on either side"}
 
     @live_view
     def change_view(

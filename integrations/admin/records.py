@@ -14,13 +14,14 @@ from urllib.parse import urlencode
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
-from django.db.models import Q, QuerySet
+from django.core.paginator import Page, Paginator
+from django.db.models import Q, QuerySet, Value
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.views import ChangeList
 
+from integrations.models import Flow
 from integrations.services.linking import last_part
 from tenants.admin import EDITORS, ReadOnlyTenantAdmin
 from tenants.models import Tenant
@@ -39,12 +40,23 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not subscriptabl
     def counted(self) -> int:
         rows: Any = self.object_list
         if isinstance(rows, QuerySet):
-            return rows.order_by().values("pk")[: COUNT_MAX + 1].count()
+            bare = rows.order_by().select_related(None).annotate(one=Value(1)).values("one")
+            return int(bare[: COUNT_MAX + 1].count())
         return len(rows)
 
     @cached_property
     def count(self) -> int:
         return min(self.counted, COUNT_MAX)
+
+    def page(self, number: Any) -> Any:
+        """The page's keys first, by the index alone; then its rows with what they are shown with."""
+        number = self.validate_number(number)
+        starts = (number - 1) * self.per_page
+        rows: Any = self.object_list
+        if isinstance(rows, QuerySet):
+            keys = rows.select_related(None).values_list("pk", flat=True)[starts : starts + self.per_page]
+            return Page(list(rows.filter(pk__in=list(keys))), number, self)
+        return Page(rows[starts : starts + self.per_page], number, self)
 
     @property
     def has_more(self) -> bool:
@@ -129,20 +141,22 @@ class ClinicFilter(Choice):
         return list(Tenant.objects.order_by("name").values_list("slug", "name")) if is_agency() else []
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(tenant__slug=self.value()) if self.value() and is_agency() else queryset
+        if not (self.value() and is_agency()):
+            return queryset
+        return queryset.filter(tenant_id=Tenant.objects.filter(slug=self.value()).values_list("pk", flat=True).first())
 
 
 class FlowFilter(Choice):
     title, parameter_name, any_word = "Flow", "flow", "All flows"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        from integrations.models import Flow  # noqa: PLC0415 - the filter is built before the registry is ready
-
         names = Flow.objects.order_by("name").values_list("name", flat=True).distinct()
         return [(name, name) for name in names]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(flow__name=self.value()) if self.value() else queryset
+        if not self.value():
+            return queryset
+        return queryset.filter(flow_id__in=list(Flow.objects.filter(name=self.value()).values_list("pk", flat=True)))
 
 
 class RecordAdmin(ReadOnlyTenantAdmin):
@@ -152,7 +166,7 @@ class RecordAdmin(ReadOnlyTenantAdmin):
     empty: ClassVar[Empty] = Empty("Nothing here yet", "")
     empty_filtered: ClassVar[Empty] = Empty("Nothing fits", "Widen the filters, or show everything.", "search_off")
     key_columns: ClassVar[tuple[str, ...]] = ("source_key", "target_key")
-    search_label: ClassVar[str] = "Record's number, or its page's address"
+    search_label: ClassVar[str] = "Record's number"
     detail_template: ClassVar[str] = "admin/integrations/detail.html"
     hidden_filters: ClassVar[frozenset[str]] = frozenset()
 
@@ -193,7 +207,9 @@ class RecordAdmin(ReadOnlyTenantAdmin):
         response = super().changelist_view(request, extra_context)
         list_ = getattr(response, "context_data", None) or {}
         if "cl" in list_:
+            list_["cl"].full_result_count = list_["cl"].result_count  # else the frame offers to show all of a million
             list_ |= self.list_context(request, list_["cl"])
+            list_.pop("opts")  # the frame then names the page by its title
         return response
 
     def list_context(self, request: HttpRequest, cl: ChangeList) -> dict[str, Any]:
@@ -255,8 +271,6 @@ class RecordAdmin(ReadOnlyTenantAdmin):
             raise PermissionDenied
         context = {
             **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": row,
             "row": row,
             "zone": row.tenant.time_zone,
             "list_url": self.url("changelist"),

@@ -129,8 +129,8 @@ def key_cell(row: SyncLogEntry) -> Cell:
 
 class SyncLogAdmin(RecordAdmin):
     columns = (
-        Column("When", lambda row: when(row, row.at)),
         Column("What", done_cell),
+        Column("When", lambda row: when(row, row.at)),
         Column("Outcome", outcome_cell),
         Column("Why", lambda row: {"text": message(row.code).sentence if row.code else ""}),
         Column("Record", key_cell),
@@ -203,7 +203,6 @@ class SyncLogAdmin(RecordAdmin):
             looked = yield lambda: find_by_email(tenant_id, email)
         context = {
             **self.admin_site.each_context(request),
-            "opts": self.opts,
             "title": "Find a person",
             "form": form,
             "looked": looked,

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from integrations.models import Connection, Delivery, Flow, Link, QuotaBudget
+from integrations.models import Connection, Flow, QuotaBudget
 from tenants.models import Tenant
 from tenants.services import add_tenant
 from tenants.walls import app_now, system_tx, tenant_tx

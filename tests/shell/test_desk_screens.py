@@ -1,20 +1,17 @@
 """The screens around the desk: who sees and may do what, in how many queries, with nothing personal kept (AS1-AS24)."""
 
 import re
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from integrations.models import Connection, Delivery, Flow, Link, Run, SyncLogEntry
+from integrations.models import Delivery, Flow, Link, Run, SyncLogEntry
 from integrations.services import candidates
 from tenants.models import AuditEntry
-from tenants.walls import agency_tx, app_now, tenant_tx
+from tenants.walls import app_now, tenant_tx
 from tests.conftest import House, sign_in
 from tests.desk_rows import KINDS_OF_TROUBLE, hold, hold_many, log_many, make_flow, make_link
 
