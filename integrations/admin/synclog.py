@@ -124,7 +124,7 @@ def outcome_cell(row: SyncLogEntry) -> Cell:
 
 
 def key_cell(row: SyncLogEntry) -> Cell:
-    return {"text": row.source_key, "note": f"→ {row.target_key}" if row.target_key else ""}
+    return {"text": row.source_key, "note": f"→\u00a0{row.target_key}" if row.target_key else ""}
 
 
 class SyncLogAdmin(RecordAdmin):
