@@ -91,8 +91,19 @@ class Delivery(TenantModel):
                 name="delivery_in_flight",
                 condition=models.Q(state__in=IN_FLIGHT),
             ),
-            models.Index(fields=["tenant", "-held_at"], name="delivery_held", condition=models.Q(state="held")),
-            models.Index(fields=["tenant", "flow", "source_key"], name="delivery_by_key"),
+            models.Index(
+                fields=["tenant", "-held_at"],
+                include=["code", "ignored_until"],
+                name="delivery_held",
+                condition=models.Q(state="held"),
+            ),
+            models.Index(
+                fields=["-held_at"],
+                include=["tenant", "code", "ignored_until"],
+                name="delivery_held_newest",
+                condition=models.Q(state="held"),
+            ),
+            models.Index(fields=["tenant", "source_key", "flow"], name="delivery_by_key"),
             models.Index(fields=["tenant", "run"], name="delivery_by_run"),
             models.Index(fields=["done_at"], name="delivery_done_age", condition=models.Q(state="done")),
         ]

@@ -50,6 +50,7 @@ class SyncLogEntry(TenantModel):
         verbose_name_plural = "sync log"
         indexes = [
             models.Index(fields=["tenant", "-at"], name="log_newest"),
+            models.Index(fields=["-at"], name="log_newest_of_all"),
             models.Index(fields=["tenant", "source_key", "-at"], name="log_by_source"),
             models.Index(fields=["tenant", "target_key", "-at"], name="log_by_target"),
         ]

@@ -59,7 +59,10 @@ class Run(TenantModel):
                 fields=["tenant", "flow"], condition=models.Q(state="running"), name="run_one_live_per_flow"
             ),
         ]
-        indexes = [models.Index(fields=["tenant", "flow", "-started_at"], name="run_newest")]
+        indexes = [
+            models.Index(fields=["tenant", "flow", "-started_at"], name="run_newest"),
+            models.Index(fields=["-started_at"], name="run_newest_of_all"),
+        ]
         ordering = ["-started_at"]
 
     def __str__(self) -> str:
