@@ -4,6 +4,7 @@ A connector holds no decisions. It never imports another connector, models or se
 vendor through the ``Client`` they are given and raise only the errors of ``core.errors``.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,13 +34,18 @@ class Field:
 class OpenFields:
     """Fields known only per account: ``custom_fields.referrer``, ``metafields.clinic.referrer``.
 
-    ``released`` ones must be released by name by the agency owner before they are even decoded.
+    ``released`` ones must be released by name by the agency owner before they are even decoded. ``shape`` is what the
+    vendor allows after the prefix, as a regular expression.
     """
 
     prefix: str
     label: str
     kind: Kind = Text
     released: bool = False
+    shape: str = ".+"
+
+    def holds(self, name: str) -> bool:
+        return name.startswith(self.prefix) and bool(re.fullmatch(self.shape, name.removeprefix(self.prefix)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +168,7 @@ class Stream:
         for known in self.fields:
             if known.name == name:
                 return known
-        return next((family for family in self.open_fields if name.startswith(family.prefix)), None)
+        return next((family for family in self.open_fields if family.holds(name)), None)
 
     def kind_of(self, name: str) -> Kind:
         """Raises KeyError for a field this stream does not have."""

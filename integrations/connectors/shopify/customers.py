@@ -18,6 +18,7 @@ from integrations.connectors.shopify.decoding import customer_gid, decode, numbe
 from integrations.connectors.shopify.operations import (
     DEFINITION_CREATE,
     DEFINITIONS,
+    METAFIELD_SHAPE,
     METAFIELDS,
     TAG,
     Selection,
@@ -295,7 +296,7 @@ CUSTOMERS = Stream(
         Field("emailMarketing", YesNoUnknown, "Agrees to marketing by e-mail"),
         Field("smsMarketing", YesNoUnknown, "Agrees to marketing by text message"),
     ),
-    open_fields=(OpenFields(METAFIELDS, "Metafields"), OpenFields(TAG, "Tag", YesNoUnknown)),
+    open_fields=(OpenFields(METAFIELDS, "Metafields", shape=METAFIELD_SHAPE), OpenFields(TAG, "Tag", YesNoUnknown)),
     read_page=read_page,
     read_many=read_many,
     find=find,

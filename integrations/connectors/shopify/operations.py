@@ -56,7 +56,8 @@ query MetafieldDefinitions($namespace: String!, $key: String!) {
 
 METAFIELDS = "metafields."
 TAG = "tag."
-_METAFIELD = re.compile(r"metafields\.([A-Za-z0-9_-]{3,255})\.([A-Za-z0-9_-]{2,64})")
+METAFIELD_SHAPE = r"([A-Za-z0-9_-]{3,255})\.([A-Za-z0-9_-]{2,64})"
+_METAFIELD = re.compile(re.escape(METAFIELDS) + METAFIELD_SHAPE)
 
 
 def metafield_name(field: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from graphql import NoDeprecatedCustomRule, build_schema, parse, specified_rules
 
 from integrations.connectors.base import Account, Wanted
 from integrations.connectors.shopify import facts, operations
-from integrations.connectors.shopify.customers import admin_url, prepare
+from integrations.connectors.shopify.customers import CUSTOMERS, admin_url, prepare
 from integrations.connectors.shopify.facts import SHOPIFY, normalise_account
 from integrations.connectors.shopify.probe import verify
 from integrations.connectors.shopify.sandbox import forget_definitions
@@ -172,3 +172,23 @@ def test_a_definition_somebody_deleted_is_made_again() -> None:
     found = look(client, Wanted("17", "17", {"email": "mia@example.com"}))["17"]
     assert found.by_marker == () and found.by_key["email"][0].key == record.key
     assert client.shop.definition("suture", "cliniko_patient_id")
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("metafields.clinic.referrer", True),
+        ("metafields.app--12--suture.referrer_2", True),
+        ("metafields.x", False),
+        ("metafields.", False),
+        ("metafields.ab.key", False),
+        ("metafields.clinic.k", False),
+        ("metafields.clinic.a.b", False),
+        ('metafields.clinic.a"b', False),
+        ("tag.inactive", True),
+        ("tag.", False),
+    ],
+)
+def test_a_field_that_cannot_be_a_metafield_is_no_field(name: str, known: bool) -> None:
+    """Contract, section 9: namespace 3-255 characters, key 2-64. What is no field is refused when it is mapped."""
+    assert (CUSTOMERS.find_field(name) is not None) is known
