@@ -189,21 +189,25 @@ def test_connection(
 
 
 def _keep(connection_id: int, probe: Probe, *, otherwise: ConnectionState = ConnectionState.NEEDS_REAUTH) -> None:
-    """What the vendor said. A probe that found a problem leaves the connection in state ``otherwise``."""
+    """What the vendor said. A probe that found a problem leaves the connection in state ``otherwise``; one that a
+    person paused stays paused."""
     now = app_now()
-    Connection.objects.filter(pk=connection_id).update(
+    row = Connection.objects.filter(pk=connection_id)
+    row.update(
         vendor_account=probe.account_id,
         quota_subject=probe.subject,
         zone=probe.zone,
         facts={**probe.facts, "account_name": probe.account_name},
         findings=[{"word": word, "sentence": sentence} for word, sentence in probe.findings],
-        state=ConnectionState.OK if probe.works else otherwise,
-        state_code="" if probe.works else "connection.probe_failed",
-        state_since=now,
         tested_at=now,
         last_answer_at=now,
         failures=0,
         open_until=None,
+    )
+    row.exclude(state=ConnectionState.PAUSED).update(
+        state=ConnectionState.OK if probe.works else otherwise,
+        state_code="" if probe.works else "connection.probe_failed",
+        state_since=now,
     )
 
 
@@ -220,14 +224,17 @@ def record_success(connection_id: int, now: datetime) -> None:
 def record_failure(connection_id: int, error: errors.SyncError, *, tested: bool = False) -> datetime | None:
     """Tells the connection what went wrong and returns when to try again (None: not before a person acted).
 
-    An account error pauses it at once; an outage opens the breaker after five failures in a row, with growing waits.
+    An account error stops it at once; an outage opens the breaker after five failures in a row, with growing waits.
+    What a person paused stays paused.
     """
     now = app_now()
     row = Connection.objects.filter(pk=connection_id)
     if tested:
         row.update(tested_at=now)
     if isinstance(error, errors.AccountError):
-        row.update(state=ConnectionState.NEEDS_REAUTH, state_code=error.code, state_since=now, findings=[])
+        row.exclude(state=ConnectionState.PAUSED).update(
+            state=ConnectionState.NEEDS_REAUTH, state_code=error.code, state_since=now, findings=[]
+        )
         return None
     if isinstance(error, errors.Throttled):
         return error.retry_at
@@ -237,7 +244,7 @@ def record_failure(connection_id: int, error: errors.SyncError, *, tested: bool 
     failures = row.values_list("failures", flat=True).get()
     retry_at = now + timedelta(seconds=backoff_s(failures))
     if failures >= settings.SUTURE_BREAKER_FAILURES:
-        row.exclude(state=ConnectionState.FAILING).update(
+        row.filter(state__in=(ConnectionState.OK, ConnectionState.UNVERIFIED)).update(
             state=ConnectionState.FAILING, state_code=error.code, state_since=now
         )
     row.update(open_until=retry_at)
