@@ -267,7 +267,9 @@ def configure(
     A changed ``config`` becomes the next revision and asks for a full pass. ``revision_seen`` is the revision the
     author started from. Raises Refused, with a fault per field.
     """
-    row: Flow = Flow.objects.select_for_update(of=("self",)).select_related("source", "target").get(pk=flow.pk)
+    row: Flow = (
+        Flow.objects.select_for_update(of=("self",), no_key=True).select_related("source", "target").get(pk=flow.pk)
+    )
     if revision_seen is not None and row.revision_number != revision_seen:
         sentence = (
             f"Somebody published revision {row.revision_number} meanwhile. Look at it, then make your change again."
@@ -310,7 +312,9 @@ def change_mode(flow: Flow, mode: str, *, by: By, waived: Sequence[str] = ()) ->
     The first step to pilot or live is the flow's activation. Raises Refused: only the agency lets a flow write, and a
     target field has one owner among the flows that are on.
     """
-    row: Flow = Flow.objects.select_for_update(of=("self",)).select_related("source", "target").get(pk=flow.pk)
+    row: Flow = (
+        Flow.objects.select_for_update(of=("self",), no_key=True).select_related("source", "target").get(pk=flow.pk)
+    )
     if mode not in Mode.values:
         raise refused("mode", "mode.unknown", f"A mode is one of {', '.join(Mode.values)}.")
     if row.mode == mode:
