@@ -3,7 +3,7 @@
 Touches only the source. Each page's deliveries, counts and place commit together, so a crash re-reads at most a page.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -41,14 +41,16 @@ class Slice:
 def start_run(flow_id: int, *, trigger: str, now: datetime) -> Run | None:
     """A new run of a flow, or None when one is already live. Call inside the clinic's transaction.
 
-    Decides what the pass asks: everything on a flow's first pass and when a change of rules or mode wants it; else
-    what changed since the watermark less the overlap, and once a day less two days (late rows).
+    Decides what the pass asks: everything on a flow's first pass, when a change of rules or mode wants it, and when the
+    last pass was to read everything and failed; else what changed since the watermark less the overlap, and once a day
+    less two days (late rows).
     """
-    flow = Flow.objects.select_for_update().get(pk=flow_id)
+    flow = Flow.objects.select_for_update(no_key=True).get(pk=flow_id)
     live = Run.objects.filter(flow=flow, state=RunState.RUNNING).exists()
     if live or flow.mode == Mode.OFF or flow.stopped_code:
         return None
-    full = flow.wants_full_pass or flow.watermark is None
+    cut_off = _cut_off(flow)
+    full = flow.wants_full_pass or flow.watermark is None or cut_off is not None
     since = None
     if not full:
         late = flow.swept_at is None or now - flow.swept_at >= timedelta(seconds=settings.SUTURE_SWEEP_EVERY_S)
@@ -57,7 +59,8 @@ def start_run(flow_id: int, *, trigger: str, now: datetime) -> Run | None:
             flow.swept_at = now
     else:
         flow.swept_at = now
-    cut_off = _cut_off(flow) if full else None
+    if cut_off and (flow.wants_full_pass or not cut_off.place or cut_off.revision_number != flow.revision_number):
+        cut_off = None  # from the start: what was read before the change is to be read again
     flow.wants_full_pass = False
     if flow.activated_at is None:
         flow.activated_at = now
@@ -77,16 +80,19 @@ def start_run(flow_id: int, *, trigger: str, now: datetime) -> Run | None:
 
 
 def _cut_off(flow: Flow) -> Run | None:
-    """The flow's last run, if it failed in the middle of a pass over everything under today's revision: the new run
-    goes on where it stood."""
+    """The flow's last run, if it was to read everything and failed: a new run goes on where it stood."""
     last: Run | None = Run.objects.filter(flow=flow).order_by("-pk").first()
-    fits = (
-        last and last.state == RunState.FAILED and last.since is None and last.revision_number == flow.revision_number
-    )
-    return last if fits and last and last.place else None
+    return last if last and last.state == RunState.FAILED and last.since is None else None
 
 
-def run_slice(tenant_id: int, run_id: int, *, seconds: float, client: Client | None = None) -> Slice:
+def run_slice(
+    tenant_id: int,
+    run_id: int,
+    *,
+    seconds: float,
+    client: Client | None = None,
+    opener: Callable[..., Client] = connections.open_client,
+) -> Slice:
     """Carries a pass on for about ``seconds``. Vendor errors end the slice with a code and leave the place as it is.
 
     Raises LeaseLost when another worker holds the run.
@@ -98,8 +104,11 @@ def run_slice(tenant_id: int, run_id: int, *, seconds: float, client: Client | N
         job = load_job(run.flow_id, revision_number=run.revision_number)
         flow = Flow.objects.get(pk=run.flow_id)
         started = app_now()
+        if flow.mode == Mode.OFF:
+            _end(run, RunState.STOPPED, "mode.off", started)
+            return Slice(more=False, code="mode.off")
     try:
-        client = client or connections.open_client(tenant_id, job.source)
+        client = client or opener(tenant_id, job.source)
         return PageReader(job, run, flow, client).read_until(started + timedelta(seconds=seconds))
     except errors.SyncError as error:
         return _interrupted(tenant_id, job, run, error)
@@ -126,11 +135,15 @@ def _claim(run_id: int) -> Run | None:
         return None
     run: Run = Run.objects.get(pk=run_id)
     if run.crashes > settings.SUTURE_CRASH_TRIES:
-        Run.objects.filter(pk=run_id).update(
-            state=RunState.FAILED, code="internal.run_crashes", finished_at=now, lease_until=None
-        )
+        _end(run, RunState.FAILED, "internal.run_crashes", now)
         return None
     return run
+
+
+def _end(run: Run, state: RunState, code: str, now: datetime) -> None:
+    """Ends a pass before its end; what it read until then is delivered."""
+    Run.objects.filter(pk=run.pk, fence=run.fence).update(state=state, code=code, finished_at=now, lease_until=None)
+    guard_mass_change(run.flow_id, run.pk, now)
 
 
 def _interrupted(tenant_id: int, job: Job, run: Run, error: errors.SyncError) -> Slice:
@@ -193,23 +206,30 @@ class PageReader:
             self.place = page.next
 
     def _survivors(self, page: Page) -> Mapping[str, Record]:
-        """The records that merged ones in this page were merged into, read now so that nobody waits for them."""
+        """The records that merged ones in this page were merged into, read now so that nobody waits for them; of a
+        chain of merges every one to its end."""
         in_page = {record.key for record in page.records}
-        wanted = {record.merged_into for record in page.records if record.state is State.MERGED and record.merged_into}
-        missing = sorted(wanted - in_page)
-        survivors, _ = read_each(self.job.source_stream, self.client, missing, self.job.plan.source_fields)
-        return survivors
+        found: dict[str, Record] = {}
+        merged = _merged(page.records)
+        while missing := sorted({record.merged_into for record in merged} - in_page - found.keys() - {""}):
+            read, _ = read_each(self.job.source_stream, self.client, missing, self.job.plan.source_fields)
+            found |= read
+            merged = _merged(read.values())
+        return found
 
     def accept(self, page: Page, survivors: Mapping[str, Record], now: datetime) -> None:
         """One page into the outbox, with its counts and the run's new place. One transaction, the caller's."""
         moves, log = Moves(), synclog.Log(self.job.flow_id, self.run.pk, now, quiet=self._read_before(page))
-        merged = [record for record in page.records if record.state is State.MERGED]
-        merges.follow(self.job, merged, log)
+        merged = _merged(page.records)
+        merges.follow(self.job, [*merged, *_merged(survivors.values())], log)
         moves.read(self.run.pk, "skipped", len(merged))
         wishes = self._wishes(page, survivors, moves, log)
-        known = know(self.job.flow_id, [wish.record.key for wish in wishes])
+        gone = [record.key for record in merged]
+        known = know(self.job.flow_id, [*gone, *(wish.record.key for wish in wishes)])
         backfill = self.run.since is None
-        Outbox(self.job, self.run.pk, known, moves=moves, log=log, now=now, backfill=backfill).put(wishes)
+        outbox = Outbox(self.job, self.run.pk, known, moves=moves, log=log, now=now, backfill=backfill)
+        outbox.withdraw(gone)
+        outbox.put(wishes)
         self._advance(page, moves, now)
         log.save()
 
@@ -255,6 +275,7 @@ class PageReader:
             self.run.vendor_now = page.vendor_now
         if self.run.expected is None:
             self.run.expected = page.total
+        moves.save(besides=self.run.pk)  # earlier runs first: whoever changes several takes them in this order
         deltas = moves.of(self.run.pk)
         counts = {name: F(name) + delta for name, delta in deltas.items() if delta}
         saved = Run.objects.filter(pk=self.run.pk, fence=self.fence, state=RunState.RUNNING).update(
@@ -270,10 +291,13 @@ class PageReader:
         )
         if not saved:
             raise LeaseLost
-        moves.save(besides=self.run.pk)
 
     def _let_go(self) -> None:
         Run.objects.filter(pk=self.run.pk, fence=self.fence).update(lease_until=None)
+
+
+def _merged(records: Iterable[Record]) -> list[Record]:
+    return [record for record in records if record.state is State.MERGED]
 
 
 _UNFINISHED = ", ".join(f"'{state.value}'" for state in (*OPEN, *IN_FLIGHT))
@@ -284,6 +308,11 @@ UNION ALL
 SELECT source_key, wish, NULL, id, run_id, state FROM integrations_delivery
 WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND source_key = ANY(%(keys)s) AND state IN ({_UNFINISHED})
 """  # noqa: S608 - constants only
+_SUPERSEDE = f"""
+DELETE FROM integrations_delivery
+WHERE tenant_id = %(tenant)s AND id = %(id)s AND state IN ({", ".join(f"'{state.value}'" for state in OPEN)})
+RETURNING state
+"""  # noqa: S608 - constants only; the state as it is now, which a person may have changed since it was read
 
 
 def know(flow_id: int, keys: Sequence[str]) -> Known:
@@ -344,6 +373,11 @@ class Outbox:
         self.job, self.run_id, self.known, self.backfill = job, run_id, known, backfill
         self.moves, self.log, self.now = moves, log, now
 
+    def withdraw(self, keys: Iterable[str]) -> None:
+        """Nothing is wished for these any more: what still waits is not delivered."""
+        for key in keys:
+            self._supersede(key)
+
     def put(self, wishes: Sequence[Wish]) -> None:
         rows = [row for wish in wishes if (row := self._row(wish)) is not None]
         insert_rows(Delivery, self.COLUMNS, rows)
@@ -351,6 +385,7 @@ class Outbox:
     def _row(self, wish: Wish) -> tuple[object, ...] | None:
         key = wish.record.key
         if wish.skip or (wish.draft and wish.draft.gone and not self._was_delivered(key)):
+            self.withdraw([key])
             self.moves.read(self.run_id, "skipped")
             self.log.add(key, "skip", "skipped", code=wish.skip or "record.archived_unlinked")
             return None
@@ -398,9 +433,11 @@ class Outbox:
         """A newer wish replaces an open one: the old row goes, its run counts it as superseded."""
         if key not in self.known.open:
             return
-        pk, run_id, state, _ = self.known.open[key]
-        if Delivery.objects.filter(pk=pk, state__in=OPEN).delete()[0]:
-            self.moves.move(run_id, bucket_of(state), "superseded")
+        pk, run_id, _, _ = self.known.open[key]
+        with database.cursor() as cursor:
+            cursor.execute(_SUPERSEDE, {"tenant": current_tenant_id(), "id": pk})
+            if row := cursor.fetchone():
+                self.moves.move(run_id, bucket_of(row[0]), "superseded")
 
     def _values(self, wish: Wish, print_of_wish: bytes) -> tuple[object, ...]:
         record, draft = wish.record, wish.draft
@@ -435,7 +472,7 @@ def finish_pass(job: Job, run_id: int, fence: int, now: datetime) -> None:
         state=RunState.DONE, finished_at=now, lease_until=None, place=None
     ):
         raise LeaseLost
-    flow = Flow.objects.select_for_update().get(pk=job.flow_id)
+    flow = Flow.objects.select_for_update(no_key=True).get(pk=job.flow_id)  # others insert rows that refer to it
     if watermark and (flow.watermark is None or watermark > flow.watermark):
         flow.watermark = watermark
     flow.last_success_at = now

@@ -1,6 +1,6 @@
 """Follows merges on the source side: the link of a merged record moves to the record that survives."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from django.db.models import Q
 
@@ -25,7 +25,8 @@ def follow(job: Job, merged: Sequence[Record], log: Log) -> None:
     the other link stays for a person to see: two customers are never merged for them."""
     if not merged:
         return
-    into = {record.key: record.merged_into for record in merged if record.merged_into}
+    steps = {record.key: record.merged_into for record in merged if record.merged_into}
+    into = {key: _survivor(key, steps) for key in steps}
     links = {
         link.source_key: link for link in Link.objects.filter(links_of(job), source_key__in=[*into, *into.values()])
     }
@@ -39,6 +40,14 @@ def follow(job: Job, merged: Sequence[Record], log: Log) -> None:
             _repoint(job, link, survivor)
             links[survivor] = links.pop(gone_key)
             log.add(survivor, "move", "ok", target_key=link.target_key, code="record.merged")
+
+
+def _survivor(key: str, steps: Mapping[str, str]) -> str:
+    """Where a chain of merges ends. A circle, which no vendor should tell, ends before it closes."""
+    seen = {key}
+    while (onward := steps.get(key, "")) and onward not in seen:
+        seen.add(key := onward)
+    return key
 
 
 def _repoint(job: Job, link: Link, survivor: str) -> None:
