@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import IntegrityError, OperationalError
 
 from integrations.core import errors
-from integrations.models import Connection, DeliveryState
+from integrations.models import Connection, DeliveryState, Mode
 from integrations.services import connections, settlement
 from integrations.services.claims import Item
 from integrations.services.jobs import Job
@@ -19,6 +19,7 @@ from integrations.toolkit.http import Client
 from tenants.walls import app_now, tenant_tx
 
 SETTLE_TRIES = 3
+OFF_AGAIN_S = 3600
 
 
 @dataclass(slots=True)
@@ -70,6 +71,7 @@ class Batch:
         if not results:
             return
         spent = int((time.monotonic() - self.started) * 1000 / max(1, len(results)))
+        links = [result.item.link_id for result in results]
         for attempt in range(SETTLE_TRIES):
             try:
                 with self.tx():
@@ -78,6 +80,8 @@ class Batch:
             except (IntegrityError, OperationalError):
                 if attempt == SETTLE_TRIES - 1:
                     raise
+                for result, link_id in zip(results, links, strict=True):  # links made in vain were rolled back
+                    result.item.link_id = link_id
 
     def stop(self, error: errors.SyncError) -> errors.SyncError:
         """The call failed for all: what is settled stays settled, the rest goes back without a try counted."""
@@ -90,6 +94,14 @@ class Batch:
             self.finish(item, self._released(item, error, due))
         self.settle()
         return error
+
+    def refused_by_mode(self, item: Item) -> Result | None:
+        """What becomes of an item that its flow's mode does not let out; None if it may be written or previewed."""
+        if self.job.mode == Mode.OFF:
+            return settlement.again(item, "mode.off", self.later(OFF_AGAIN_S), tried=False)
+        if self.job.mode == Mode.PILOT and item.source_key not in self.job.pilot_keys:
+            return settlement.skipped(item, "mode.pilot")
+        return None
 
     def left(self, items: Iterable[Item]) -> list[Item]:
         """Those of ``items`` that are not finished yet."""

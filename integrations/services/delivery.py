@@ -67,7 +67,7 @@ def deliver(batch: Batch) -> errors.SyncError | None:
     """Delivers a batch; returns the error that stopped all of it, if one did."""
     try:
         client = batch.clients.to(batch.job.target)
-        wishes.refuse_poison_and_off(batch)
+        wishes.refuse_poison_and_mode(batch)
         wishes.refill(batch)
         wishes.open_drafts(batch)
         wishes.load_links(batch)

@@ -28,6 +28,7 @@ class Job:
     flow_id: int
     flow_name: str
     mode: str
+    pilot_keys: frozenset[str]
     revision_number: int
     source: Connection
     target: Connection
@@ -78,9 +79,11 @@ class Job:
         return value if value is None else self.kinds[name].dump(value)
 
     def unseal(self, sealed: bytes | memoryview, source_key: str) -> Draft:
+        """The draft that was sealed, without fields that have left the plan since: a release taken back, say."""
         body = json.loads(self.vault.unseal(sealed, bound_to=self._bound(source_key)))
         fields: Mapping[str, object] = body["fields"]
-        return Draft({name: self.kind_of(name).load(raw) for name, raw in fields.items()}, gone=body["gone"])
+        known = {name: self.kinds[name].load(raw) for name, raw in fields.items() if name in self.kinds}
+        return Draft(known, gone=body["gone"])
 
     def _bound(self, source_key: str) -> str:
         return f"draft:{self.flow_id}:{source_key}"
@@ -103,6 +106,7 @@ def load_job(flow_id: int, *, revision_number: int | None = None) -> Job:
         flow_id=flow.pk,
         flow_name=flow.name,
         mode=flow.mode,
+        pilot_keys=frozenset(flow.pilot_keys),
         revision_number=number,
         source=flow.source,
         target=flow.target,

@@ -14,6 +14,7 @@ from integrations.models import Link, Mode
 from integrations.services import settlement
 from integrations.services.batch import Batch
 from integrations.services.claims import Item
+from integrations.services.merges import links_of
 from integrations.services.reading import read_each
 from integrations.toolkit.http import Client
 from tenants.walls import app_now
@@ -40,21 +41,25 @@ def read_linked(batch: Batch, client: Client, items: list[Item]) -> list[Item]:
     answers = _find(batch, client, lost)
     for item in lost:
         marked = answers[item.source_key].by_marker
-        if len(marked) == 1 and item.link_id is not None:
-            _follow_target(batch, item, marked[0])
-        else:
+        if len(marked) != 1 or item.link_id is None:
             batch.finish(item, settlement.held(item, "link.target_gone"))
+        elif not _follow_target(batch, item, marked[0]):
+            batch.finish(item, settlement.held(item, "match.target_linked", (marked[0].key,)))
     return batch.left(items)
 
 
-def _follow_target(batch: Batch, item: Item, record: Record) -> None:
-    """The target was merged into another record that carries our marker: the link follows."""
+def _follow_target(batch: Batch, item: Item, record: Record) -> bool:
+    """The target was merged into another record that carries our marker: the link follows, unless that one is
+    somebody else's."""
     with batch.tx():
         link = Link.objects.get(pk=item.link_id)
+        if Link.objects.filter(links_of(batch.job), target_key=record.key).exists():
+            return False
         link.target_aliases = [*link.target_aliases, link.target_key]
         link.target_key = record.key
         link.save(update_fields=["target_key", "target_aliases"])
     item.target_key, item.current = record.key, record
+    return True
 
 
 def match(batch: Batch, client: Client, items: list[Item]) -> list[Item]:
@@ -72,7 +77,7 @@ def match(batch: Batch, client: Client, items: list[Item]) -> list[Item]:
     for item in items:
         if item.was_uncertain and item.current is None:
             _unproven(batch, item)
-    return _one_per_key(batch, batch.left(items))
+    return _one_each(batch, batch.left(items))
 
 
 def _find(batch: Batch, client: Client, items: Sequence[Item]) -> dict[str, Answer]:
@@ -128,22 +133,30 @@ def _unproven(batch: Batch, item: Item) -> None:
         batch.finish(item, settlement.held(item, "delivery.unproven"))
 
 
-def _one_per_key(batch: Batch, items: list[Item]) -> list[Item]:
-    """Of several creates that share a natural key in one batch, the first goes; the rest look again after it."""
+def _one_each(batch: Batch, items: list[Item]) -> list[Item]:
+    """Of several in one batch that would take the same target, or be created with the same natural key, the first
+    goes; the rest look again after it."""
     seen: set[tuple[str, str]] = set()
     keep = []
     for item in items:
-        keys = set() if item.current else set(_natural_keys(batch, item).items())
-        if keys & seen:
+        takes = _takes(batch, item)
+        if takes & seen:
             batch.finish(item, settlement.again(item, "", app_now(), tried=False))
         else:
-            seen |= keys
+            seen |= takes
             keep.append(item)
     return keep
 
 
+def _takes(batch: Batch, item: Item) -> set[tuple[str, str]]:
+    """What only one of a batch may have: the target that is not linked yet, else the natural keys of a create."""
+    if item.current is None:
+        return set(_natural_keys(batch, item).items())
+    return set() if item.link_id is not None else {("", item.current.key)}
+
+
 def decide(batch: Batch, client: Client, items: list[Item]) -> list[Item]:
-    """What must be written, per item; preview and equal targets end here."""
+    """What must be written, per item; preview, a mode that lets nothing out, and equal targets end here."""
     for item in items:
         item.is_new = item.current is None or _is_own_create(batch, item)
         item.patch = _patch_of(batch, item)
@@ -156,6 +169,8 @@ def decide(batch: Batch, client: Client, items: list[Item]) -> list[Item]:
             batch.finish(item, settlement.done(item, "created" if item.is_new else "unchanged"))
         elif batch.job.mode == Mode.PREVIEW:
             batch.finish(item, settlement.previewed(item, "create" if item.is_new else "update"))
+        elif refusal := batch.refused_by_mode(item):
+            batch.finish(item, refusal)
     return batch.left(items)
 
 
@@ -185,8 +200,8 @@ def _patch_of(batch: Batch, item: Item) -> dict[str, Value]:
     patch = left_to_write(batch, item, item.current)
     item.notes.extend(note for note in patch.notes if note not in item.notes)
     if patch.conflicts:
-        item.patch = dict.fromkeys(patch.conflicts)
         batch.finish(item, settlement.held(item, "field.conflict"))
+        return dict.fromkeys(patch.conflicts)  # what the person is told about
     return dict(patch.fields)
 
 

@@ -4,28 +4,24 @@ from django.conf import settings
 
 from integrations.core import errors
 from integrations.core.records import Record, State
-from integrations.models import Link, LinkState, Mode
+from integrations.models import Link, LinkState
 from integrations.services import connections, settlement
 from integrations.services.batch import Batch
 from integrations.services.claims import Item
 from integrations.services.merges import links_of
 from integrations.services.reading import read_each
+from tenants.walls import app_now
 
-OFF_AGAIN_S = 3600
 
-
-def refuse_poison_and_off(batch: Batch) -> None:
-    """A delivery that killed its worker again and again is held; nothing is delivered for a flow that is off, though
-    what may have been sent is still looked up."""
-    keep = []
-    for item in batch.items:
+def refuse_poison_and_mode(batch: Batch) -> None:
+    """A delivery that killed its worker again and again is held. Nothing is delivered for a flow that is off, nor for
+    records outside its pilot, whatever the mode was when they were wished; what may have been sent is still looked up.
+    """
+    for item in list(batch.items):
         if item.crashes >= settings.SUTURE_CRASH_TRIES:
-            batch.results.append(settlement.held(item, "internal.poison"))
-        elif batch.job.mode == Mode.OFF and not item.was_uncertain:
-            batch.results.append(settlement.again(item, "mode.off", batch.later(OFF_AGAIN_S), tried=False))
-        else:
-            keep.append(item)
-    batch.items = keep
+            batch.finish(item, settlement.held(item, "internal.poison"))
+        elif not item.was_uncertain and (refusal := batch.refused_by_mode(item)):
+            batch.finish(item, refusal)
 
 
 def refill(batch: Batch) -> None:
@@ -96,9 +92,16 @@ def load_links(batch: Batch) -> None:
             item.previous_wish = bytes(state.wish)
             item.wish_before = bytes(state.wish_before) if state.wish_before is not None else None
             item.flips, item.flips_since = state.flips, state.flips_since
-            if item.flips >= settings.SUTURE_FLIPS_PER_HOUR and item.wish_before == item.wish and not item.decision:
+            if _is_flapping(item):
                 batch.finish(item, settlement.held(item, "guard.flapping"))
         _leave_out(batch, item)
+
+
+def _is_flapping(item: Item) -> bool:
+    """Whether this wish would once more undo the last one, too often within the hour; a person's word lets it pass."""
+    lately = item.flips_since is not None and app_now() - item.flips_since < settlement.FLIP_WINDOW
+    returns = item.wish_before == item.wish and item.flips >= settings.SUTURE_FLIPS_PER_HOUR
+    return lately and returns and not item.decision
 
 
 def _leave_out(batch: Batch, item: Item) -> None:
