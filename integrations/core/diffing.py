@@ -55,8 +55,10 @@ def diff(
     for name, value in wanted.items():
         if name not in current:
             continue
-        policy = policies.get(name, DEFAULT)
         there = current[name]
+        if value == there:
+            continue
+        policy = policies.get(name, DEFAULT)
         kind = kind_of(name)
         want_text, there_text = kind.canon(value), kind.canon(there)
         if kind.satisfied(want_text, there_text) or _mode_says_no(policy.write, want_text, there_text):
@@ -64,13 +66,12 @@ def diff(
         last = written.get(name)
         if not want_text and not last:
             continue
-        if _is_touched(policy, last, digest(name, there), there_text):
+        if policy.conflict is not OnConflict.SOURCE_WINS and _is_touched(last, digest(name, there), there_text):
             if policy.conflict is OnConflict.TARGET_WINS:
                 notes.append(Note("field.target_kept", name))
-                continue
-            if policy.conflict is OnConflict.HOLD:
+            else:
                 conflicts.append(name)
-                continue
+            continue
         fields[name] = value
     return Patch(fields, tuple(conflicts), tuple(notes))
 
@@ -92,7 +93,7 @@ def ours(
         if name not in answered:
             continue
         kind = kind_of(name)
-        if name in wrote or kind.satisfied(kind.canon(value), kind.canon(answered[name])):
+        if name in wrote or value == answered[name] or kind.satisfied(kind.canon(value), kind.canon(answered[name])):
             names.append(name)
     return names
 
@@ -107,12 +108,9 @@ def _mode_says_no(write: Write, wanted: str, there: str) -> bool:
     return False
 
 
-def _is_touched(policy: FieldPolicy, last: str | None, now: str, there: str) -> bool:
-    """Whether somebody else wrote this field since we did.
+def _is_touched(last: str | None, now: str, there: str) -> bool:
+    """Whether somebody else wrote this field since we did. Where we never wrote it, a filled field counts as touched.
 
-    Where we never wrote it, a filled field counts as touched only for fields that the target owns by policy
-    (marketing consent): elsewhere the first wish may overwrite what a match found.
+    Asked only for fields that are not simply the source's: there a wish may overwrite what a match found.
     """
-    if last is None:
-        return policy.conflict is not OnConflict.SOURCE_WINS and bool(there)
-    return now != last
+    return bool(there) if last is None else now != last

@@ -91,6 +91,7 @@ class Item:
     dropped: dict[str, str] = field(default_factory=dict)
     patch: dict[str, Value] = field(default_factory=dict)
     wrote: list[str] = field(default_factory=list)
+    remembered: dict[str, Value] = field(default_factory=dict)  # what ``digests`` were made of in this delivery
     request_id: str = ""
     unsent: bool = False
 

@@ -64,7 +64,7 @@ class Job:
         return fingerprint.wish(self.vault.digest_key, draft, self.kinds.__getitem__)
 
     def digest(self, name: str, value: Value) -> str:
-        return fingerprint.of_field(self.vault.digest_key, name, value, self.kind_of)
+        return fingerprint.of_field(self.vault.digest_key, name, value, self.kinds.__getitem__)
 
     def seal(self, draft: Draft, source_key: str) -> bytes:
         """The draft as an outbox row keeps it: encrypted, bound to clinic, flow and source key."""

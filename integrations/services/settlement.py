@@ -169,6 +169,7 @@ def make_links(job: Job, items: Sequence[Item]) -> set[int]:
     if not new:
         return set()
     pair = (job.source.pk, job.target.pk, job.source_stream.name, job.target_stream.name)
+    now = app_now()
     made = insert_rows(
         Link,
         (
@@ -181,7 +182,7 @@ def make_links(job: Job, items: Sequence[Item]) -> set[int]:
             "made_by",
             "created_at",
         ),
-        [(*pair, item.source_key, item.target_key, "created" if item.is_new else "matched", app_now()) for item in new],
+        [(*pair, item.source_key, item.target_key, "created" if item.is_new else "matched", now) for item in new],
         on_conflict="DO NOTHING",
         returning=("id", "source_key"),
     )

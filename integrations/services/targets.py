@@ -1,14 +1,14 @@
 """Which target each wish of a batch means, and what differs there."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 
 from django.conf import settings
 
 from integrations.connectors.base import Answer, Wanted
-from integrations.core.diffing import FieldPolicy, Patch, diff, new, ours
+from integrations.core.diffing import Patch, diff, new, ours
 from integrations.core.matching import Decision, Found, Judge
-from integrations.core.records import Record, Write
+from integrations.core.records import Record
 from integrations.core.values import Value
 from integrations.models import Link, Mode
 from integrations.services import settlement
@@ -98,15 +98,16 @@ def _natural_keys(batch: Batch, item: Item) -> dict[str, str]:
 def _judge(batch: Batch, answers: Iterable[Answer]) -> Judge:
     """The judge, knowing which of the candidates are already somebody's."""
     keys = {record.key for answer in answers for records in answer.by_key.values() for record in records}
-    with batch.tx():
-        linked = set(
-            Link.objects.filter(
-                target_id=batch.job.target.pk, target_stream=batch.stream.name, target_key__in=keys
-            ).values_list("target_key", flat=True)
-        )
+    linked = _linked(batch, keys) if keys else set()
     return Judge(
         batch.job.kind.matching, batch.job.plan.context.settings, linked.__contains__, batch.job.target_stream.kind_of
     )
+
+
+def _linked(batch: Batch, keys: Collection[str]) -> set[str]:
+    with batch.tx():
+        rows = Link.objects.filter(target_id=batch.job.target.pk, target_stream=batch.stream.name, target_key__in=keys)
+        return set(rows.values_list("target_key", flat=True))
 
 
 def _take(batch: Batch, item: Item, decision: Decision) -> None:
@@ -206,13 +207,11 @@ def _patch_of(batch: Batch, item: Item) -> dict[str, Value]:
 
 
 def left_to_write(batch: Batch, item: Item, current: Record) -> Patch:
-    policies = batch.job.plan.policies
-    if item.is_new:
-        policies = {name: FieldPolicy(Write.ALWAYS, policy.conflict) for name, policy in policies.items()}
+    policies = batch.policies_of_new if item.is_new else batch.job.plan.policies
     return diff(
         item.wanted,
         current.values,
-        kind_of=batch.job.kind_of,
+        kind_of=batch.job.kinds.__getitem__,
         digest=batch.job.digest,
         written=item.digests,
         policies=policies,
@@ -224,8 +223,10 @@ def remember(batch: Batch, item: Item) -> None:
     if item.current is None:
         return
     there = item.current.values
-    for name in ours(item.wanted, there, wrote=item.wrote, kind_of=batch.job.kind_of):
-        item.digests[name] = batch.job.digest(name, there[name])
+    for name in ours(item.wanted, there, wrote=item.wrote, kind_of=batch.job.kinds.__getitem__):
+        if name not in item.remembered or item.remembered[name] != there[name]:
+            item.remembered[name] = there[name]
+            item.digests[name] = batch.job.digest(name, there[name])
 
 
 def _found(answer: Answer) -> Found:

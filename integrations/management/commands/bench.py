@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import connection as database
 
-from integrations.bench import reading, writing
+from integrations.bench import queue, quota, reading, writing
 from integrations.bench.figures import Figure, table
 
 ROWS = ("new", "incremental", "written", "quota", "doorbell")
@@ -81,6 +81,8 @@ def _rows(bench: reading.Bench, sizes: list[int]) -> Iterator[tuple[str, Callabl
         yield "new", partial(reading.loaded, bench, size)
     yield "incremental", partial(reading.incremental, bench, max(sizes))
     yield "written", partial(writing.written, bench)
+    yield "quota", partial(quota.used, bench)
+    yield "doorbell", partial(queue.doorbell, bench)
 
 
 def _as_json(figures: list[Figure], seconds: float) -> str:
