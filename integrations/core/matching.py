@@ -76,6 +76,8 @@ class Judge:
             return Decision(code="match.marker_twice", candidates=_keys(found.by_marker))
         answers = {key: self._answers(key, wanted, found) for key in self.matching.natural}
         own = linked or next(iter(found.by_marker), None) or self._marked_ours(wanted, answers)
+        if linked is None and own is not None and self.taken(own.key):
+            return Decision(code="match.target_linked", candidates=(own.key,))
         if own is None:
             matches = {
                 record.key: record for key in answers for record in answers[key] if self._fits(key, wanted, record)

@@ -68,8 +68,8 @@ def deliver(batch: Batch) -> errors.SyncError | None:
     try:
         client = batch.clients.to(batch.job.target)
         wishes.refuse_poison_and_mode(batch)
-        wishes.refill(batch)
         wishes.open_drafts(batch)
+        wishes.refill(batch)
         wishes.load_links(batch)
         _prepare(batch, client)
         for chunk in _chunks(batch.items, batch.stream.batch):
@@ -96,7 +96,10 @@ def _prepare(batch: Batch, client: Client) -> None:
     is_done = marker in target.prepared or batch.job.mode == Mode.PREVIEW
     if not batch.items or batch.stream.prepare is None or is_done:
         return
-    batch.stream.prepare(client, marker)
+    try:
+        batch.stream.prepare(client, marker)
+    except errors.RecordError as refusal:  # about no record: without the marker's definition nothing may be written
+        raise errors.AccountError(refusal.code) from None
     with batch.tx():
         row = Connection.objects.select_for_update().get(pk=target.pk)
         row.prepared = sorted({*row.prepared, marker})

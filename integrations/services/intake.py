@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.db import IntegrityError, OperationalError
 from django.db import connection as database
 from django.db.models import F
 
@@ -23,6 +24,8 @@ from integrations.services.jobs import Job, load_job
 from integrations.services.reading import read_each
 from integrations.toolkit.http import Client
 from tenants.walls import app_now, current_tenant_id, insert_rows, tenant_tx
+
+COMMIT_TRIES = 3
 
 
 class LeaseLost(Exception):
@@ -192,18 +195,30 @@ class PageReader:
         while True:
             page = read_page(self.client, self.ask, self.place)
             survivors = self._survivors(page)
-            with tenant_tx(self.job.tenant_id, reason="intake"):
-                now = app_now()
-                self.accept(page, survivors, now)
-                if page.next is None:
-                    finish_pass(self.job, self.run.pk, self.fence, now)
-                    connections.record_success(self.job.source.pk, now)
-                    return Slice(more=False)
-                if now >= deadline:
-                    self._let_go()
-                    connections.record_success(self.job.source.pk, now)
-                    return Slice(more=True)
+            for attempt in range(COMMIT_TRIES):
+                try:
+                    ended = self._commit(page, survivors, deadline)
+                    break
+                except (IntegrityError, OperationalError):  # a clash with a batch that settles: judge the page anew
+                    if attempt == COMMIT_TRIES - 1:
+                        raise
+            if ended is not None:
+                return ended
             self.place = page.next
+
+    def _commit(self, page: Page, survivors: Mapping[str, Record], deadline: datetime) -> Slice | None:
+        """One page, in one transaction; what the slice came to if this was its last."""
+        with tenant_tx(self.job.tenant_id, reason="intake"):
+            now = app_now()
+            self.accept(page, survivors, now)
+            if page.next is None:
+                finish_pass(self.job, self.run.pk, self.fence, now)
+            elif now >= deadline:
+                self._let_go()
+            else:
+                return None
+            connections.record_success(self.job.source.pk, now)
+            return Slice(more=page.next is not None)
 
     def _survivors(self, page: Page) -> Mapping[str, Record]:
         """The records that merged ones in this page were merged into, read now so that nobody waits for them; of a

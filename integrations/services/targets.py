@@ -97,7 +97,8 @@ def _natural_keys(batch: Batch, item: Item) -> dict[str, str]:
 
 def _judge(batch: Batch, answers: Iterable[Answer]) -> Judge:
     """The judge, knowing which of the candidates are already somebody's."""
-    keys = {record.key for answer in answers for records in answer.by_key.values() for record in records}
+    found = (records for answer in answers for records in (answer.by_marker, *answer.by_key.values()))
+    keys = {record.key for records in found for record in records}
     linked = _linked(batch, keys) if keys else set()
     return Judge(
         batch.job.kind.matching, batch.job.plan.context.settings, linked.__contains__, batch.job.target_stream.kind_of

@@ -1,5 +1,7 @@
 """The first steps of a batch: wishes opened or made anew, and what their links remember."""
 
+from contextlib import suppress
+
 from django.conf import settings
 
 from integrations.core import errors
@@ -10,6 +12,7 @@ from integrations.services.batch import Batch
 from integrations.services.claims import Item
 from integrations.services.merges import links_of
 from integrations.services.reading import read_each
+from integrations.vault import Unsealable
 from tenants.walls import app_now
 
 
@@ -24,9 +27,17 @@ def refuse_poison_and_mode(batch: Batch) -> None:
             batch.finish(item, refusal)
 
 
+def open_drafts(batch: Batch) -> None:
+    """Opens sealed wishes. One that does not open any more (a key left the ring) is made anew like a missing one."""
+    for item in batch.items:
+        if item.sealed_draft is not None:
+            with suppress(Unsealable):
+                item.draft = batch.job.unseal(item.sealed_draft, item.source_key)
+
+
 def refill(batch: Batch) -> None:
     """Wishes that could not be made are made anew from the source record."""
-    empty = [item for item in batch.items if item.sealed_draft is None]
+    empty = [item for item in batch.items if item.draft is None]
     if not empty:
         return
     try:
@@ -63,13 +74,6 @@ def _refill_one(batch: Batch, item: Item, record: Record | None) -> None:
         item.draft, item.wish = wish.draft, batch.job.fingerprint(wish.draft)
 
 
-def open_drafts(batch: Batch) -> None:
-    for item in batch.items:
-        if item.draft is None:
-            item.draft = batch.job.unseal(item.sealed_draft or b"", item.source_key)
-        item.wanted = dict(item.draft.fields)
-
-
 def load_links(batch: Batch) -> None:
     keys = [item.source_key for item in batch.items]
     with batch.tx():
@@ -84,6 +88,7 @@ def load_links(batch: Batch) -> None:
             for state in LinkState.objects.filter(flow_id=batch.job.flow_id, source_key__in=keys)
         }
     for item in list(batch.items):
+        item.wanted = dict(item.draft.fields) if item.draft else {}
         item.link_id, item.target_key = links.get(item.source_key, (None, ""))
         if item.chosen and item.link_id is None:
             item.target_key = item.chosen

@@ -135,7 +135,7 @@ def _decode_all(rows: Iterable[payload.Json], selected: Selection) -> tuple[list
 def read_many(client: Client, keys: Sequence[str], fields: frozenset[str]) -> Mapping[str, Record]:
     """Customers by key. Deleted ones, and those that went into another by a merge, are absent: look by marker then.
 
-    Raises VendorChanged if one cannot be decoded: absence would say that it is gone.
+    Raises Rejected if one cannot be decoded: absence would say that it is gone.
     """
     selected = selection(fields)
     found: dict[str, Record] = {}
@@ -145,9 +145,17 @@ def read_many(client: Client, keys: Sequence[str], fields: frozenset[str]) -> Ma
         answered = read(client, document, variables, cost=1 + len(some) * selected.objects)
         for row in payload.as_list(answered.data.get("nodes"), "nodes"):
             if row is not None and row != {}:
-                record = decode(payload.as_object(row, "nodes"), selected)
+                record = _decoded(payload.as_object(row, "nodes"), selected)
                 found[record.key] = record
     return found
+
+
+def _decoded(row: payload.Json, selected: Selection) -> Record:
+    """Raises Rejected for a customer that does not fit, so that a caller can leave out that one alone."""
+    try:
+        return decode(row, selected)
+    except VendorChanged as error:
+        raise payload.unreadable(error) from None
 
 
 def find(client: Client, wanted: Sequence[Wanted], fields: frozenset[str], marker: str) -> Mapping[str, Answer]:

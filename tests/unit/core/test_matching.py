@@ -122,3 +122,10 @@ def test_a_linked_record_does_not_take_somebody_elses_email():
     theirs = customer("c2", lastName="Chen", email="mia@example.com", marker="p2")
     decision = choose(linked=mine, email=[theirs])
     assert (decision.target, decision.code) == (mine, "match.shared_email")
+
+
+def test_a_marked_target_that_another_record_is_linked_to_is_held():
+    """A merged patient's old marker may still stand on the survivor's customer."""
+    mine = customer("c1", lastName="Chen", email="mia@example.com", marker="p1")
+    decision = choose(marked=[mine], taken=["c1"])
+    assert (decision.target, decision.code, decision.candidates) == (None, "match.target_linked", ("c1",))
