@@ -145,11 +145,7 @@ def _work_once(only: pulse.Only, openings: _Openings) -> bool:
     """A slice of every due run, then a drain of every due connection. True if there was anything to do."""
     runs, drains = pulse.due_runs(only), []
     for ring in runs:
-        with tenant_tx(ring.tenant_id, reason="sync"):
-            source = Run.objects.select_related("flow__source").get(pk=ring.id).flow.source
-        intake.run_slice(
-            ring.tenant_id, ring.id, seconds=settings.SUTURE_SLICE_S, client=openings(ring.tenant_id, source)
-        )
+        intake.run_slice(ring.tenant_id, ring.id, seconds=settings.SUTURE_SLICE_S, opener=openings)
     drains = pulse.due_drains(only)
     for ring in drains:
         drain(ring.tenant_id, ring.id, seconds=settings.SUTURE_SLICE_S, opener=openings)
