@@ -17,8 +17,13 @@ def main() -> None:
     if (command not in WITHOUT_DATABASE or "--here" in sys.argv) and not asks_for_help:
         open_embedded_database(migrate=command not in WITHOUT_MIGRATING)
     from django.core.management import execute_from_command_line  # noqa: PLC0415 - settings come after the environment
+    from django.db import OperationalError  # noqa: PLC0415
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except OperationalError as fault:  # libpq's words name host and reason, never a password
+        print(f"The database does not answer: {fault}".strip(), file=sys.stderr)  # noqa: T201
+        sys.exit(2)
 
 
 def open_embedded_database(*, migrate: bool) -> None:

@@ -10,8 +10,10 @@ from integrations.core.records import OnConflict, Record
 from integrations.core.rules import Choice, Context, FreeText, Rule
 from integrations.core.values import Value
 from integrations.flows.kind import Derived, FlowKind, Verdict
+from integrations.toolkit.phones import e164
 
 ADDRESS = ("address.address1", "address.address2", "address.city", "address.zip")
+SHORTEST_NATIONAL = 4
 AU_STATES = frozenset(("ACT", "NSW", "NT", "QLD", "SA", "TAS", "VIC", "WA"))
 ADDRESS_ALL = (
     *ADDRESS,
@@ -31,6 +33,17 @@ def _lines_2_and_3(values: Mapping[str, Value], _: Context) -> Value:
 def _country(values: Mapping[str, Value], context: Context) -> Value:
     """The code, else the old free-text country, else the clinic's own."""
     return values.get("country_code") or values.get("country") or context.country
+
+
+def _phone(values: Mapping[str, Value], context: Context) -> Value:
+    """The number as typed, unless the practice system knows its country: ``021 123 4567`` of a patient in New Zealand
+    is ``64211234567`` there, and somebody else's number here."""
+    typed, known = values.get("phone"), values.get("phone_normalized")
+    if not isinstance(typed, str) or not isinstance(known, str) or typed.strip().startswith("+"):
+        return typed
+    national = "".join(char for char in typed if char.isdigit()).lstrip("0")
+    fits = len(national) > SHORTEST_NATIONAL and known != national and known.endswith(national)
+    return f"+{known}" if fits and e164(f"+{known}", context.country) else typed
 
 
 def _no_privacy_consent(record: Record, context: Context) -> Verdict | None:
@@ -102,7 +115,7 @@ PATIENTS_TO_CUSTOMERS = FlowKind(
         Rule("firstName", "first_name", ("single_line",)),
         Rule("lastName", "last_name", ("single_line",)),
         Rule("email", "email", ("email",)),
-        Rule("phone", "phone", ("e164",), unusable="bad_phone"),
+        Rule("phone", "phone_with_country", ("e164",), unusable="bad_phone"),
         Rule("address.firstName", "first_name", ("single_line",)),
         Rule("address.lastName", "last_name", ("single_line",)),
         Rule("address.address1", "address_1", ("single_line",)),
@@ -168,6 +181,7 @@ PATIENTS_TO_CUSTOMERS = FlowKind(
     ),
     derived=(
         Derived("address_2_and_3", "Address lines 2 and 3", _lines_2_and_3),
+        Derived("phone_with_country", "Phone, with the country the practice system knows", _phone),
         Derived("country_or_default", "Country, else the clinic's", _country),
     ),
     refuse=(_no_privacy_consent,),

@@ -177,9 +177,9 @@ def decide(batch: Batch, client: Client, items: list[Item]) -> list[Item]:
 
 
 def _is_own_create(batch: Batch, item: Item) -> bool:
-    """A create whose answer was lost, found again by its marker: still ours to finish, and to count."""
+    """A create whose answer was lost, or one that was cut short after it: still ours to finish, and to count."""
     made = item.current.values.get(batch.job.kind.marker) if item.current else None
-    return item.was_uncertain and item.link_id is None and made == item.source_key
+    return item.creates > 0 and made == item.source_key
 
 
 def _check_new_keys(batch: Batch, client: Client, items: list[Item]) -> None:

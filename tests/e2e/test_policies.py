@@ -135,6 +135,14 @@ def test_what_the_shop_filled_is_not_blanked_by_what_the_practice_lacks(on_stage
     assert only_customer(on_stage)["phone"] == "+61400000009"
 
 
+def test_a_foreign_number_keeps_the_country_the_practice_system_knows(on_stage: Stage):
+    """``021 123 4567`` of somebody in New Zealand is another person's number in Australia."""
+    phones = [{"number": "021 123 4567", "normalized_number": "64211234567", "phone_type": "Mobile"}]
+    on_stage.world.add_patient(**MIA | {"patient_phone_numbers": phones})
+    on_stage.sync()
+    assert only_customer(on_stage)["phone"] == "+64211234567"
+
+
 # -- consent
 
 

@@ -7,9 +7,10 @@ from argparse import ArgumentParser
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from integrations.models import BUCKETS
+from integrations.models import BUCKETS, Flow
 from integrations.services.sync import FlowReport, Report, sync
 from tenants.models import Tenant
+from tenants.walls import tenant_tx
 
 
 class Command(BaseCommand):
@@ -29,7 +30,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one object and nothing else")
 
     def handle(self, *, tenant: str, flow: str, until_idle: bool, max_wait: float, json: bool, **_: object) -> None:
-        if tenant and not Tenant.objects.filter(slug=tenant).exists():
+        chosen = Tenant.objects.filter(slug=tenant) if tenant else Tenant.objects.all()
+        if tenant and not chosen.exists():
             raise CommandError(
                 f"There is no clinic {tenant!r}. `manage.py doctor` lists those there are.", returncode=2
             )
@@ -40,6 +42,8 @@ class Command(BaseCommand):
             max_wait_s=max_wait,
             tell=self._progress if not json and sys.stderr.isatty() else lambda _: None,
         )
+        if flow and not report.flows and not any(has_flow(clinic, flow) for clinic in chosen):
+            raise CommandError(f"There is no flow {flow!r}. `manage.py doctor` lists those there are.", returncode=2)
         self._print_json(report) if json else self._print_table(report)
         if not report.ok:
             sys.exit(1)
@@ -67,3 +71,8 @@ class Command(BaseCommand):
                 f"{'':{width}}  {read:,} read = {rest:,} accounted for, {flow.seconds:.1f} s"
                 + (f", {flow.code}" if flow.code else "")
             )
+
+
+def has_flow(clinic: Tenant, name: str) -> bool:
+    with tenant_tx(clinic.pk, reason="sync"):
+        return Flow.objects.filter(name=name).exists()
