@@ -202,10 +202,8 @@ def test_outside_a_scope_a_tenant_table_is_permission_denied(
         model._base_manager.count()
 
 
-@pytest.mark.parametrize("model", TENANT_TABLES, ids=lambda model: model.__name__)
-def test_a_role_without_its_setting_raises_and_never_means_no_rows(
-    wall_2_alone: None, db: None, as_role, model: type[TenantKey]
-) -> None:
+def test_a_role_without_its_setting_raises_and_never_means_no_rows(wall_2_alone: None, house: House, as_role) -> None:
+    note(house.harbour)
     as_role(roles.TENANT)
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('app.tenant_id', true)")
@@ -214,7 +212,21 @@ def test_a_role_without_its_setting_raises_and_never_means_no_rows(
         (ProgrammingError, "unrecognized configuration parameter") if never_set else (DataError, "invalid input syntax")
     )
     with pytest.raises(expected, match=words):
-        list(model._base_manager.all())
+        list(AuditEntry._base_manager.all())
+
+
+@pytest.mark.parametrize("model", TENANT_TABLES, ids=lambda model: model.__name__)
+def test_every_policy_reads_its_setting_strictly(db: None, model: type[TenantKey]) -> None:
+    """An empty table would show nothing either way, so the condition itself is read."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT qual, with_check FROM pg_policies WHERE tablename = %s AND policyname = 'wall_tenant'",
+            [model._meta.db_table],
+        )
+        ((seen, written),) = cursor.fetchall()
+    for condition in (seen, written):
+        assert "current_setting('app.tenant_id'::text)" in condition
+        assert "true)" not in condition.lower()
 
 
 def test_wall_2_alone_shows_one_clinic(wall_2_alone: None, house: House) -> None:
