@@ -205,6 +205,11 @@ _LITERALS: "tuple[tuple[type[Field], Literal], ...]" = (
 )
 
 
+def text_array(texts: Iterable[str]) -> str:
+    """An array literal for a parameter cast to text[]: the driver's own way with lists is slow."""
+    return _array(_quoted, texts)
+
+
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 

@@ -8,7 +8,7 @@ from tenants.bases import AgencyModel, SystemModel, TenantForeignKey, TenantMode
 from tenants.clock import AppNow, app_now, move_clock
 from tenants.managers import InScope, OpenManager, TenantManager, TenantQuerySet
 from tenants.operations import ALL, EVERY_ROW, OWN_CLINIC, SEEN_CLINICS, EnableWall, SameTenantKey
-from tenants.rows import Inserted, insert_rows
+from tenants.rows import Inserted, insert_rows, text_array
 from tenants.scope import (
     AgencyScope,
     AllTenantsScope,
@@ -68,5 +68,6 @@ __all__ = [
     "require_scope",
     "system_tx",
     "tenant_tx",
+    "text_array",
     "widen_agency_scope",
 ]

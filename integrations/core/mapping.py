@@ -21,6 +21,9 @@ class Mapped:
 
 Mapper = Callable[[Mapping[str, Value]], Mapped]
 _Apply = Callable[[Value, Context], Value]
+_Step = tuple[
+    str, tuple[_Apply, ...], bool, tuple[str, ...]
+]  # source, transforms, whether unusable is dropped, targets
 
 
 def compile_rules(rules: Sequence[Rule], transforms: Mapping[str, Transform], context: Context) -> Mapper:
@@ -28,13 +31,13 @@ def compile_rules(rules: Sequence[Rule], transforms: Mapping[str, Transform], co
 
     Raises KeyError if a rule names a transform that does not exist: that is a bug or an unchecked edit.
     """
-    steps = tuple((rule.target, rule.source, _applied(rule, transforms), _drops(rule, context)) for rule in rules)
+    steps = _steps(rules, transforms, context)
 
     def map_values(values: Mapping[str, Value]) -> Mapped:
         fields: dict[str, Value] = {}
         notes: list[Note] = []
         problems: list[Problem] = []
-        for target, source, applied, drops in steps:
+        for source, applied, drops, targets in steps:
             if source not in values:
                 continue
             value = values[source]
@@ -43,16 +46,26 @@ def compile_rules(rules: Sequence[Rule], transforms: Mapping[str, Transform], co
                     if value is None:
                         break
                     value = apply(value, context)
-                fields[target] = value
             except Unusable as unusable:
-                if drops:
-                    fields[target] = None
-                    notes.append(Note(unusable.code, target))
-                else:
-                    problems.append((unusable.code, target))
+                if not drops:
+                    problems.extend((unusable.code, target) for target in targets)
+                    continue
+                notes.extend(Note(unusable.code, target) for target in targets)
+                value = None
+            for target in targets:
+                fields[target] = value
         return Mapped(fields, tuple(notes), tuple(problems))
 
     return map_values
+
+
+def _steps(rules: Sequence[Rule], transforms: Mapping[str, Transform], context: Context) -> Sequence[_Step]:
+    """What is computed alike is computed once: a name goes to the person and to the address."""
+    targets: dict[tuple[str, tuple[_Apply, ...], bool], list[str]] = {}
+    for rule in rules:
+        alike = (rule.source, _applied(rule, transforms), _drops(rule, context))
+        targets.setdefault(alike, []).append(rule.target)
+    return [(*alike, tuple(names)) for alike, names in targets.items()]
 
 
 def _drops(rule: Rule, context: Context) -> bool:

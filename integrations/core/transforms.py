@@ -36,6 +36,8 @@ def _email(value: Value, _: Context) -> Value:
 def _single_line(value: Value, _: Context) -> Value:
     """Text without line breaks and control characters, which other systems refuse or render badly."""
     text = _text(value)
+    if text.isalnum() and text.isascii():
+        return text
     if not text.isprintable():
         text = "".join(char if char.isprintable() else " " for char in text)
     return clean_text(text) or None

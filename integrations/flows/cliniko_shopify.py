@@ -26,6 +26,8 @@ ADDRESS_ALL = (
 
 
 def _lines_2_and_3(values: Mapping[str, Value], _: Context) -> Value:
+    if not values.get("address_2") and not values.get("address_3"):
+        return None
     lines = [str(values[name]).strip() for name in ("address_2", "address_3") if values.get(name)]
     return ", ".join(line for line in lines if line) or None
 
@@ -41,7 +43,8 @@ def _phone(values: Mapping[str, Value], context: Context) -> Value:
     typed, known = values.get("phone"), values.get("phone_normalized")
     if not isinstance(typed, str) or not isinstance(known, str) or typed.strip().startswith("+"):
         return typed
-    national = "".join(char for char in typed if char.isdigit()).lstrip("0")
+    digits = typed if typed.isdigit() else "".join(char for char in typed if char.isdigit())
+    national = digits.lstrip("0")
     fits = len(national) > SHORTEST_NATIONAL and known != national and known.endswith(national)
     return f"+{known}" if fits and e164(f"+{known}", context.country) else typed
 

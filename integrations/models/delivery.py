@@ -33,9 +33,9 @@ class Delivery(TenantModel):
     ``looks`` counts empty look-ups of an uncertain create; ``crashes`` claims that ended without a word.
     """
 
-    flow = TenantForeignKey(Flow, on_delete=models.CASCADE, related_name="deliveries")
-    run = TenantForeignKey(Run, on_delete=models.CASCADE, related_name="deliveries")
-    target = TenantForeignKey(Connection, on_delete=models.PROTECT, related_name="+")
+    flow = TenantForeignKey(Flow, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
+    run = TenantForeignKey(Run, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
+    target = TenantForeignKey(Connection, on_delete=models.PROTECT, related_name="+", db_index=False)
     source_key = models.CharField(max_length=64)
     source_version = models.CharField(max_length=64, blank=True)
     revision_number = models.PositiveIntegerField(default=0)

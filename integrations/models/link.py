@@ -15,8 +15,8 @@ class Link(TenantModel):
     A merged record's key moves to ``source_aliases``; a merged target's to ``target_aliases``.
     """
 
-    source = TenantForeignKey(Connection, on_delete=models.PROTECT, related_name="+")
-    target = TenantForeignKey(Connection, on_delete=models.PROTECT, related_name="+")
+    source = TenantForeignKey(Connection, on_delete=models.PROTECT, related_name="+", db_index=False)
+    target = TenantForeignKey(Connection, on_delete=models.PROTECT, related_name="+", db_index=False)
     source_stream = models.CharField(max_length=40)
     target_stream = models.CharField(max_length=40)
     source_key = models.CharField(max_length=64)
@@ -55,8 +55,8 @@ class LinkState(TenantModel):
     source's value changes. ``wish_before`` and ``flips`` find two systems that push one record to and fro.
     """
 
-    flow = TenantForeignKey(Flow, on_delete=models.CASCADE, related_name="+")
-    link = TenantForeignKey(Link, on_delete=models.CASCADE, related_name="states")
+    flow = TenantForeignKey(Flow, on_delete=models.CASCADE, related_name="+", db_index=False)
+    link = TenantForeignKey(Link, on_delete=models.CASCADE, related_name="states", db_index=False)
     source_key = models.CharField(max_length=64)
     wish = models.BinaryField()
     wish_before = models.BinaryField(null=True)

@@ -17,13 +17,13 @@ from integrations.connectors.base import Ask, Page
 from integrations.core import errors, fingerprint
 from integrations.core.records import Draft, Record, State
 from integrations.flows.kind import Wish
-from integrations.models import IN_FLIGHT, OPEN, Delivery, DeliveryState, Flow, LinkState, Mode, Run, RunState
+from integrations.models import BUCKETS, IN_FLIGHT, OPEN, Delivery, DeliveryState, Flow, LinkState, Mode, Run, RunState
 from integrations.services import connections, merges, synclog
 from integrations.services.counts import Moves, bucket_of
 from integrations.services.jobs import Job, load_job
 from integrations.services.reading import read_each
 from integrations.toolkit.http import Client
-from tenants.walls import app_now, current_tenant_id, insert_rows, tenant_tx
+from tenants.walls import app_now, current_tenant_id, insert_rows, tenant_tx, text_array
 
 COMMIT_TRIES = 3
 
@@ -166,6 +166,15 @@ def _interrupted(tenant_id: int, job: Job, run: Run, error: errors.SyncError) ->
     return Slice(more=not fatal, retry_at=retry_at, code=error.code)
 
 
+_COUNTED = ("read", *BUCKETS)
+_ADVANCE = f"""
+UPDATE integrations_run
+SET place = %(place)s, vendor_now = %(vendor_now)s, newest_seen = %(newest_seen)s, expected = %(expected)s,
+    pages = pages + 1, crashes = 0, code = '', lease_until = %(lease)s, {", ".join(f"{n} = {n} + %({n})s" for n in _COUNTED)}
+WHERE tenant_id = %(tenant)s AND id = %(run)s AND fence = %(fence)s AND state = '{RunState.RUNNING.value}'
+"""  # noqa: S608 - constants only
+
+
 @dataclass(slots=True)
 class Known:
     """What the outbox and the links know of a page's keys, read in two queries."""
@@ -291,21 +300,24 @@ class PageReader:
         if self.run.expected is None:
             self.run.expected = page.total
         moves.save(besides=self.run.pk)  # earlier runs first: whoever changes several takes them in this order
-        deltas = moves.of(self.run.pk)
-        counts = {name: F(name) + delta for name, delta in deltas.items() if delta}
-        saved = Run.objects.filter(pk=self.run.pk, fence=self.fence, state=RunState.RUNNING).update(
-            place=page.next,
-            vendor_now=self.run.vendor_now,
-            newest_seen=seen,
-            expected=self.run.expected,
-            pages=F("pages") + 1,
-            crashes=0,
-            code="",
-            lease_until=now + timedelta(seconds=settings.SUTURE_LEASE_S),
-            **counts,
-        )
-        if not saved:
-            raise LeaseLost
+        moved = moves.of(self.run.pk)
+        with database.cursor() as cursor:
+            cursor.execute(
+                _ADVANCE,
+                {
+                    **{name: moved.get(name, 0) for name in _COUNTED},
+                    "tenant": current_tenant_id(),
+                    "run": self.run.pk,
+                    "fence": self.fence,
+                    "place": page.next,
+                    "vendor_now": self.run.vendor_now,
+                    "newest_seen": seen,
+                    "expected": self.run.expected,
+                    "lease": now + timedelta(seconds=settings.SUTURE_LEASE_S),
+                },
+            )
+            if not cursor.rowcount:
+                raise LeaseLost
 
     def _let_go(self) -> None:
         Run.objects.filter(pk=self.run.pk, fence=self.fence).update(lease_until=None)
@@ -316,12 +328,16 @@ def _merged(records: Iterable[Record]) -> list[Record]:
 
 
 _UNFINISHED = ", ".join(f"'{state.value}'" for state in (*OPEN, *IN_FLIGHT))
+# Key by key, so that no plan made without statistics reads all of a flow's rows for a page's hundred.
 _KNOW = f"""
-SELECT source_key, wish, gone, NULL, NULL, NULL FROM integrations_linkstate
-WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND source_key = ANY(%(keys)s)
+WITH asked AS MATERIALIZED (SELECT unnest(%(keys)s::text[]) AS key)
+SELECT key, wish, gone, NULL, NULL, NULL FROM asked CROSS JOIN LATERAL (
+    SELECT wish, gone FROM integrations_linkstate
+    WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND source_key = key OFFSET 0) AS linked
 UNION ALL
-SELECT source_key, wish, NULL, id, run_id, state FROM integrations_delivery
-WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND source_key = ANY(%(keys)s) AND state IN ({_UNFINISHED})
+SELECT key, wish, NULL, id, run_id, state FROM asked CROSS JOIN LATERAL (
+    SELECT wish, id, run_id, state FROM integrations_delivery
+    WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND source_key = key AND state IN ({_UNFINISHED}) OFFSET 0) AS open
 """  # noqa: S608 - constants only
 _SUPERSEDE = f"""
 DELETE FROM integrations_delivery
@@ -336,7 +352,7 @@ def know(flow_id: int, keys: Sequence[str]) -> Known:
     if not keys:
         return known
     with database.cursor() as cursor:
-        cursor.execute(_KNOW, {"tenant": current_tenant_id(), "flow": flow_id, "keys": list(keys)})
+        cursor.execute(_KNOW, {"tenant": current_tenant_id(), "flow": flow_id, "keys": text_array(keys)})
         for key, wish, gone, pk, run_id, state in cursor.fetchall():
             print_of_wish = bytes(wish) if wish is not None else None
             if state is None:

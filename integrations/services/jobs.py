@@ -35,6 +35,7 @@ class Job:
     plan: Plan
     vault: Vault = field(repr=False)
     kinds: Mapping[str, Kind] = field(repr=False)
+    _orders: dict[tuple[str, ...], fingerprint.Order] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def kind(self) -> FlowKind:
@@ -61,22 +62,26 @@ class Job:
         return self.kinds[name]
 
     def fingerprint(self, draft: Draft) -> bytes:
-        return fingerprint.wish(self.vault.digest_key, draft, self.kinds.__getitem__)
+        names = tuple(draft.fields)
+        if names not in self._orders:
+            self._orders[names] = fingerprint.order_of(names, self.kind_of)
+        return fingerprint.wish(self.vault.digest_key, draft, self.kind_of, self._orders[names])
 
     def digest(self, name: str, value: Value) -> str:
         return fingerprint.of_field(self.vault.digest_key, name, value, self.kinds.__getitem__)
 
     def seal(self, draft: Draft, source_key: str) -> bytes:
         """The draft as an outbox row keeps it: encrypted, bound to clinic, flow and source key."""
+        kinds = self.kinds  # texts and nothing are their own JSON, whatever the kind
         body = {
             "v": DRAFT_FORMAT,
             "gone": draft.gone,
-            "fields": {name: self._dumped(name, value) for name, value in draft.fields.items()},
+            "fields": {
+                name: value if value is None or value.__class__ is str else kinds[name].dump(value)
+                for name, value in draft.fields.items()
+            },
         }
         return self.vault.seal(_encode(body).encode(), bound_to=self._bound(source_key))
-
-    def _dumped(self, name: str, value: Value) -> object:
-        return value if value is None else self.kinds[name].dump(value)
 
     def unseal(self, sealed: bytes | memoryview, source_key: str) -> Draft:
         """The draft that was sealed, without fields that have left the plan since: a release taken back, say."""

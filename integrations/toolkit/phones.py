@@ -34,6 +34,7 @@ def _plan(country: str) -> _Plan | None:
     return _Plan(str(found.country_code), re.compile("|".join(f"(?:{kind})" for kind in kinds), re.ASCII))
 
 
+@functools.lru_cache(maxsize=16)  # a patient's number is asked for twice in a row
 def e164(text: str, country: str) -> str | None:
     """The number in E.164, or None where nobody could call it. ``country`` reads numbers without a country code.
 
@@ -41,7 +42,7 @@ def e164(text: str, country: str) -> str | None:
     is judged by the library's patterns directly; everything else by the library itself, thirty times slower. A
     property test holds the two equal.
     """
-    digits = text.translate(_SEPARATORS)
+    digits = text if text.isdigit() else text.translate(_SEPARATORS)
     plan = _plan(country)
     if plan is not None and digits.isascii():
         if digits[:1] == "0" and digits[1:2] != "0":
