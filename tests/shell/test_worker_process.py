@@ -47,7 +47,8 @@ class Machine:
             "SUTURE_RING_AGAIN_S": "10",
             "LOG_LEVEL": "WARNING",
         }
-        environment.pop("DATABASE_OWNER_URL", None)
+        for name in ("DATABASE_OWNER_URL", "DJANGO_ALLOW_ASYNC_UNSAFE"):  # the latter is the browser tests'
+            environment.pop(name, None)
         with log.open("w") as told:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "worker"],
