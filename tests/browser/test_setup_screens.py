@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import expect
 
 from integrations.models import Connection
-from integrations.services import configuration
+from integrations.services import configuration, connections
 from integrations.services.configuration import OPERATOR
-from integrations.services.connections import save_credentials, test_connection
+from integrations.services.connections import save_credentials
 from tenants.walls import tenant_tx
 from tests.browser.window import PASSWORD, PHONE, Visit, Visitor
 from tests.conftest import House
@@ -50,7 +50,7 @@ def ids(on_stage: Stage) -> tuple[int, int]:
 def test_all(on_stage: Stage) -> None:
     """Both sandboxes answer to the keys of the stage."""
     for pk in ids(on_stage):
-        assert getattr(test_connection(on_stage.tenant.pk, pk), "works", False)
+        assert getattr(connections.test_connection(on_stage.tenant.pk, pk), "works", False)
 
 
 def prove(window: Visitor) -> None:
