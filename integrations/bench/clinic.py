@@ -17,7 +17,7 @@ from integrations.services.quota import ensure_budget
 from integrations.toolkit.http import Limit, LimitStyle
 from tenants.models import Agency, Tenant
 from tenants.services import add_agency, add_tenant
-from tenants.walls import system_tx, tenant_tx
+from tenants.walls import app_now, system_tx, tenant_tx
 
 KIND = "patients-to-customers"
 ENDLESS = 1_000_000_000
@@ -81,12 +81,14 @@ def open_clinic(slug: str, *, subject: str = "") -> Clinic:
     agency = Agency.objects.first() or add_agency(name="Bench Agency", slug="bench")
     tenant = add_tenant(agency=agency, slug=slug, name=slug)
     with tenant_tx(tenant.pk, reason="bench"):
-        source = _connect(tenant, "practice", "cliniko", "", subject or slug)
+        source = _connect(tenant, "practice", "cliniko", "")
         save_credentials(
             source, {"api_key": f"bench-key-of-{subject or slug}-au1", "contact_email": "ops@agency.example"}
         )
-        target = _connect(tenant, "shop", "shopify", f"{subject or slug}.myshopify.com", subject or slug)
+        target = _connect(tenant, "shop", "shopify", f"{subject or slug}.myshopify.com")
         save_credentials(target, {"access_token": "shpat_bench_0001"})
+        # As after a test: untested ones would ask the vendor who they are, and be told another subject.
+        Connection.objects.update(state=ConnectionState.OK, tested_at=app_now(), quota_subject=subject or slug)
         flow = Flow.objects.create(
             tenant=tenant, name=KIND, kind=KIND, source=source, target=target, mode=Mode.LIVE, revision_number=1
         )
@@ -94,10 +96,8 @@ def open_clinic(slug: str, *, subject: str = "") -> Clinic:
     return Clinic(slug, tenant.pk, flow.pk, source.pk, target.pk)
 
 
-def _connect(tenant: Tenant, name: str, vendor: str, account: str, subject: str) -> Connection:
-    made: Connection = Connection.objects.create(
-        tenant=tenant, name=name, vendor=vendor, account=account, quota_subject=subject
-    )
+def _connect(tenant: Tenant, name: str, vendor: str, account: str) -> Connection:
+    made: Connection = Connection.objects.create(tenant=tenant, name=name, vendor=vendor, account=account)
     return made
 
 

@@ -19,7 +19,7 @@ def used(bench: Bench) -> Iterator[Figure]:
     write one by one; the sandboxes' clocks and our budgets run faster alike."""
     told = partial(Figure, "quota")
     with campaign.stage(PATIENTS, speed=SPEED) as on:
-        (clinic,) = campaign.clinics(1, prefix=f"quota-{bench.serial}")
+        (clinic,) = campaign.clinics(1, prefix=f"quota-{os.getpid()}")
         clinic.let_deliver(on=False)
         campaign.at_once(on, [clinic.sync], environment=os.environ, seconds=900)
         seen = campaign.requests_told(on)
@@ -27,7 +27,7 @@ def used(bench: Bench) -> Iterator[Figure]:
         yield told("used in a first load, one process", seen.share * 100, "%", 95, 97, least=True, note=note)
         yield told("refusals while reading", seen.refused, "refused", 0, 0)
     with campaign.stage(WRITTEN, speed=SPEED) as on:
-        (clinic,) = campaign.clinics(1, prefix=f"quota-written-{bench.serial}")
+        (clinic,) = campaign.clinics(1, prefix=f"quota-written-{os.getpid()}")
         write_with(on, clinic, processes=1, batch="10")
         seen = campaign.points_told(on)
         note = f"least left in the bucket {seen.busiest:.0f}"

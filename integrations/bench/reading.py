@@ -35,7 +35,7 @@ class Bench:
 
     def clinic(self, *, subject: str = "") -> Clinic:
         self.serial += 1
-        made = open_clinic(f"bench-{self.serial}", subject=subject)
+        made = open_clinic(f"bench-{os.getpid()}-{self.serial}", subject=subject)
         lift_limits(subject or made.slug)
         return made
 

@@ -7,7 +7,7 @@ link one person across clinics. Digests are compared, never reversed.
 import hmac
 from collections.abc import Callable, Iterable, Mapping
 
-from integrations.core.records import Draft
+from integrations.core.records import Draft, Record
 from integrations.core.values import Kind, Value
 
 WISH_BYTES = 16
@@ -32,6 +32,13 @@ def wish(key: bytes, draft: Draft, kind_of: KindOf, order: Order | None = None) 
     ]
     parts.append("gone" if draft.gone else "live")
     return hmac.digest(key, "\x1e".join(parts).encode(), "sha256")[:WISH_BYTES]
+
+
+def reading(key: bytes, record: Record) -> str:
+    """The fingerprint of a record as it was read, version included. ``key`` stands for the clinic and for everything
+    that decides what is made of a record, so that equal readings made equal wishes."""
+    told = repr((record.version, record.state.value, record.values))
+    return hmac.digest(key, told.encode("utf-8", "surrogatepass"), "sha256")[:WISH_BYTES].hex()
 
 
 def of_field(key: bytes, name: str, value: Value, kind_of: KindOf) -> str:

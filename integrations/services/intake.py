@@ -184,6 +184,13 @@ class Known:
     linked: set[str] = field(default_factory=set)
     open: dict[str, tuple[int, int, str, bytes | None]] = field(default_factory=dict)
     flying: dict[str, bytes | None] = field(default_factory=dict)
+    readings: dict[str, str] = field(default_factory=dict)
+
+    def made_of(self, key: str, reading: Callable[[Record], str], record: Record) -> bool:
+        """Whether the last delivered wish was made of this very reading and nothing came after it: then there is no need
+        to make it again."""
+        last = self.readings.get(key)
+        return bool(last) and key not in self.open and key not in self.flying and last == reading(record)
 
 
 class PageReader:
@@ -247,9 +254,10 @@ class PageReader:
         merged = _merged(page.records)
         merges.follow(self.job, [*merged, *_merged(survivors.values())], log)
         moves.read(self.run.pk, "skipped", len(merged))
-        wishes = self._wishes(page, survivors, moves, log)
         gone = [record.key for record in merged]
-        known = know(self.job.flow_id, [*gone, *(wish.record.key for wish in wishes)])
+        read = [record.key for record in (*page.records, *survivors.values())]
+        known = know(self.job.flow_id, sorted({*gone, *read, *(key for key, _ in page.broken)}))
+        wishes = self._wishes(page, survivors, known, moves, log)
         backfill = self.run.since is None
         outbox = Outbox(self.job, self.run.pk, known, moves=moves, log=log, now=now, backfill=backfill)
         outbox.withdraw(gone)
@@ -257,8 +265,11 @@ class PageReader:
         self._advance(page, moves, now)
         log.save()
 
-    def _wishes(self, page: Page, survivors: Mapping[str, Record], moves: Moves, log: synclog.Log) -> list[Wish]:
-        """The page's records mapped, newest reading of a key last; those that mode or start leave out are counted."""
+    def _wishes(
+        self, page: Page, survivors: Mapping[str, Record], known: Known, moves: Moves, log: synclog.Log
+    ) -> list[Wish]:
+        """The page's records mapped, newest reading of a key last; those that mode or start leave out are counted, and
+        so are those that were delivered just as they are."""
         wishes: dict[str, Wish] = {}
         for record in (*page.records, *survivors.values()):
             if record.state is State.MERGED:
@@ -267,6 +278,8 @@ class PageReader:
             if skip:
                 moves.read(self.run.pk, "skipped")
                 log.add(record.key, "skip", "skipped", code=skip)
+            elif record.key not in wishes and known.made_of(record.key, self.job.reading, record):
+                moves.read(self.run.pk, "unchanged")
             elif record.key in wishes:
                 moves.read(self.run.pk, "superseded")
                 wishes[record.key] = self.job.plan.wish(record)
@@ -331,8 +344,8 @@ _UNFINISHED = ", ".join(f"'{state.value}'" for state in (*OPEN, *IN_FLIGHT))
 # Key by key, so that no plan made without statistics reads all of a flow's rows for a page's hundred.
 _KNOW = f"""
 WITH asked AS MATERIALIZED (SELECT unnest(%(keys)s::text[]) AS key)
-SELECT key, wish, gone, NULL, NULL, NULL FROM asked CROSS JOIN LATERAL (
-    SELECT wish, gone FROM integrations_linkstate
+SELECT key, wish, gone, NULL, NULL, source_version FROM asked CROSS JOIN LATERAL (
+    SELECT wish, gone, source_version FROM integrations_linkstate
     WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND source_key = key OFFSET 0) AS linked
 UNION ALL
 SELECT key, wish, NULL, id, run_id, state FROM asked CROSS JOIN LATERAL (
@@ -355,9 +368,10 @@ def know(flow_id: int, keys: Sequence[str]) -> Known:
         cursor.execute(_KNOW, {"tenant": current_tenant_id(), "flow": flow_id, "keys": text_array(keys)})
         for key, wish, gone, pk, run_id, state in cursor.fetchall():
             print_of_wish = bytes(wish) if wish is not None else None
-            if state is None:
+            if pk is None:
                 known.linked.add(key)
                 known.wishes[key] = print_of_wish or b""
+                known.readings[key] = state if wish else ""
                 if gone:
                     known.gone.add(key)
             elif state in OPEN:
@@ -478,7 +492,7 @@ class Outbox:
             self.run_id,
             self.job.target.pk,
             record.key,
-            record.version,
+            self.job.reading(record),
             self.job.revision_number,
             print_of_wish,
             self.job.seal(draft, record.key) if draft else None,

@@ -1,13 +1,20 @@
 """A flow with all that is needed to run it, loaded once: connections, plan, keys."""
 
+import hashlib
+import hmac
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import phonenumbers
 
 from integrations.connectors import CONNECTORS
 from integrations.connectors.base import Connector, Stream
 from integrations.core import fingerprint
-from integrations.core.records import Draft
+from integrations.core.records import Draft, Record
 from integrations.core.rules import Context
 from integrations.core.values import Kind, Value
 from integrations.flows import FLOW_KINDS
@@ -35,6 +42,7 @@ class Job:
     plan: Plan
     vault: Vault = field(repr=False)
     kinds: Mapping[str, Kind] = field(repr=False)
+    reading_key: bytes = field(repr=False)
     _orders: dict[tuple[str, ...], fingerprint.Order] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -66,6 +74,10 @@ class Job:
         if names not in self._orders:
             self._orders[names] = fingerprint.order_of(names, self.kind_of)
         return fingerprint.wish(self.vault.digest_key, draft, self.kind_of, self._orders[names])
+
+    def reading(self, record: Record) -> str:
+        """Equal for records that were read alike by a plan like this one: what was made of one then is made of it now."""
+        return fingerprint.reading(self.reading_key, record)
 
     def digest(self, name: str, value: Value) -> str:
         return fingerprint.of_field(self.vault.digest_key, name, value, self.kinds.__getitem__)
@@ -106,6 +118,7 @@ def load_job(flow_id: int, *, revision_number: int | None = None) -> Job:
     plan = make_plan(
         FLOW_KINDS[flow.kind], Config.from_json(stored or {}), clinic_context(tenant), flow.source.released_fields
     )
+    vault = open_vault(flow.tenant_id)
     return Job(
         tenant_id=flow.tenant_id,
         flow_id=flow.pk,
@@ -116,9 +129,26 @@ def load_job(flow_id: int, *, revision_number: int | None = None) -> Job:
         source=flow.source,
         target=flow.target,
         plan=plan,
-        vault=open_vault(flow.tenant_id),
+        vault=vault,
         kinds={name: plan.kind.target.kind_of(name) for name in plan.target_fields},
+        reading_key=hmac.digest(vault.digest_key, f"{_code()} {number} {_told(plan)}".encode(), "sha256"),
     )
+
+
+def _told(plan: Plan) -> str:
+    """What decides, besides our code, which wish a record makes."""
+    return repr((plan.kind.name, plan.context, plan.rules, sorted(plan.source_fields), sorted(plan.target_fields)))
+
+
+@cache
+def _code() -> str:
+    """A digest of the code that decodes, maps and fingerprints, so that a new release judges every record anew."""
+    folder = Path(fingerprint.__file__).parents[1]
+    digest = hashlib.sha256(f"{sys.version} {phonenumbers.__version__}".encode())
+    for part in ("core", "flows", "toolkit", "connectors"):
+        for path in sorted((folder / part).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def clinic_context(tenant: Tenant) -> Context:

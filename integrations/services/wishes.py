@@ -65,7 +65,7 @@ def _refill_one(batch: Batch, item: Item, record: Record | None) -> None:
         batch.finish(item, settlement.skipped(item, "record.gone"))
         return
     wish = batch.job.plan.wish(record)
-    item.notes, item.source_version = list(wish.notes), record.version
+    item.notes, item.source_version = list(wish.notes), batch.job.reading(record)
     if wish.skip:
         batch.finish(item, settlement.skipped(item, wish.skip))
     elif wish.draft is None:
