@@ -100,7 +100,7 @@ def intake_only(shown: Theatre, count: int) -> None:
     intake.run_slice(shown.tenant.pk, run, seconds=30, client=shown._client("practice"))
 
 
-@pytest.mark.parametrize("share", [0.1, 0.25, 0.4, 0.55])
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.4, pytest.param(0.55, marks=pytest.mark.proof)])
 def test_c07_a_stopped_worker_that_wakes_after_its_lease_is_stopped_by_the_fence(shown: Theatre, share: float) -> None:
     intake_only(shown, 3)
     only = shown.only
