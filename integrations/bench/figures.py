@@ -31,7 +31,9 @@ class Figure:
             return ""
         if not self.meets(self.must):
             return "MISSED"
-        return "goal" if self.goal is not None and self.meets(self.goal) else "must"
+        if self.goal is not None and self.meets(self.goal):
+            return "goal"
+        return "" if self.must is None else "must"
 
     def as_json(self) -> dict[str, object]:
         return asdict(self) | {"verdict": self.verdict}

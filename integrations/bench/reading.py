@@ -184,6 +184,6 @@ class Peer:
         return cls(python, practice, settings.SUTURE_VAR / "dlt", os.environ["DATABASE_OWNER_URL"], bench.postmaster)
 
     def run(self, what: str) -> Cost:
-        command = (str(PEER), self.practice, what, str(self.workdir))
+        command = ("-P", str(PEER), self.practice, what, str(self.workdir))
         environment = {"PEER_DATABASE": self.database}
         return run(command, environment=environment, postmaster=self.postmaster, python=str(self.python))

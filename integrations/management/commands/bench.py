@@ -17,11 +17,18 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import connection as database
 
-from integrations.bench import queue, quota, reading, writing
+from integrations.bench import doorbells, quota, reading, writing
 from integrations.bench.figures import Figure, table
 
 ROWS = ("new", "incremental", "written", "quota", "doorbell")
-LEFT_TO_US = ("DATABASE_URL", "DATABASE_OWNER_URL", "SECRET_KEY", "SUTURE_KEY_RING", "SUTURE_VENDOR_URLS")
+LEFT_TO_US = (
+    "PYTHONDONTWRITEBYTECODE",
+    "DATABASE_URL",
+    "DATABASE_OWNER_URL",
+    "SECRET_KEY",
+    "SUTURE_KEY_RING",
+    "SUTURE_VENDOR_URLS",
+)
 
 
 class Command(BaseCommand):
@@ -82,7 +89,7 @@ def _rows(bench: reading.Bench, sizes: list[int]) -> Iterator[tuple[str, Callabl
     yield "incremental", partial(reading.incremental, bench, max(sizes))
     yield "written", partial(writing.written, bench)
     yield "quota", partial(quota.used, bench)
-    yield "doorbell", partial(queue.doorbell, bench)
+    yield "doorbell", partial(doorbells.doorbell, bench)
 
 
 def _as_json(figures: list[Figure], seconds: float) -> str:
