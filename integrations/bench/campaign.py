@@ -138,6 +138,7 @@ def points_told(on: Stage) -> Told:
     steady = operations[begun:]
     seconds = steady[-1].at - steady[0].at
     spent = sum(one.actual or 0 for one in steady[1:])
-    share = spent / (seconds * POINTS * on.speed) if seconds else 0.0
+    allowed = seconds * POINTS * on.speed + steady[0].after
+    share = spent / allowed
     refused = sum(one.throttled for one in operations)
     return Told(len(operations), refused, min(one.after for one in operations), 0, share, seconds)
