@@ -41,12 +41,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.line(f"{len(skipped)} tests were skipped: {WITHOUT_BROWSER}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = find_chromium()
     if program is None:
         pytest.skip(WITHOUT_BROWSER)
-    # playwright keeps an event loop in this thread; the server answers in another
+    # playwright keeps an event loop in this thread while the server answers in another; both it and the permission end
+    # with the module, since no other test may run under either
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(

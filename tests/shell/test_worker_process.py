@@ -47,8 +47,7 @@ class Machine:
             "SUTURE_RING_AGAIN_S": "10",
             "LOG_LEVEL": "WARNING",
         }
-        for name in ("DATABASE_OWNER_URL", "DJANGO_ALLOW_ASYNC_UNSAFE"):  # the latter is the browser tests'
-            environment.pop(name, None)
+        environment.pop("DATABASE_OWNER_URL", None)
         with log.open("w") as told:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "worker"],
