@@ -19,7 +19,10 @@ from integrations.toolkit.refusals import ErrorRule
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a stream. ``clinical`` fields are named so that they can be refused; decoders drop them."""
+    """One field of a stream. ``clinical`` fields are named so that they can be refused; decoders drop them.
+
+    ``fixed`` fields are set when the record is made and never again: a later wish for something else asks a person.
+    """
 
     name: str
     kind: Kind = Text
@@ -28,6 +31,7 @@ class Field:
     clinical: bool = False
     natural_key: bool = False
     writable: bool = True
+    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +79,16 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A look-up for one draft: its marker value and natural keys (target field -> canonical text)."""
+    """A look-up for one draft: its marker value and natural keys (target field -> canonical text).
+
+    ``fields`` is the whole wish, for streams whose records are found by where they belong (a refund by its order, a
+    stock level by its product).
+    """
 
     ref: str
     marker: str
     keys: Mapping[str, str]
+    fields: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +103,15 @@ class Answer:
 class WriteItem:
     """One step of one write. ``current`` None means create; else bring ``fields`` (the patch) to that record.
 
-    ``wanted`` is the whole wish, for steps that need more than the patch (an address is written whole).
+    ``wanted`` is the whole wish, for steps that need more than the patch (an address is written whole). ``seed`` is the
+    same for every attempt at this wish and for no other: what an idempotency key is made of.
     """
 
     ref: str
     fields: Mapping[str, Value]
     wanted: Mapping[str, Value]
     current: Record | None
+    seed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

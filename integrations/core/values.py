@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
-Value = str | bool | Decimal | datetime | date | tuple[str, ...] | None
+from integrations.core import lines
+from integrations.core.lines import Line
+
+Value = str | bool | Decimal | datetime | date | tuple[str, ...] | tuple[Line, ...] | None
 
 
 def _same(wanted: str, current: str) -> bool:
@@ -75,7 +78,12 @@ def _tags(value: Value) -> str:
 
 
 def _as_tags(value: Value) -> tuple[str, ...]:
-    return value if isinstance(value, tuple) else ()
+    return tuple(tag for tag in value if isinstance(tag, str)) if isinstance(value, tuple) else ()
+
+
+def as_lines(value: Value) -> tuple[Line, ...]:
+    """The lines that a value holds, none where it holds something else."""
+    return tuple(line for line in value if isinstance(line, Line)) if isinstance(value, tuple) else ()
 
 
 def _decimal(value: Value) -> str:
@@ -142,4 +150,10 @@ Day = Kind(
     _day,
     lambda value: _day(value) or None,
     lambda raw: None if raw is None else date.fromisoformat(str(raw)),
+)
+Lines = Kind(
+    "lines",
+    lambda value: lines.canonical(as_lines(value)),
+    lambda value: lines.dump(as_lines(value)),
+    lambda raw: lines.load(raw) if isinstance(raw, list) else (),
 )
