@@ -193,11 +193,13 @@ def open_wide(shown: Stage) -> None:
     shown.shopify.vendor.configure(SHOP, capacity=10.0**7, restore_rate=10.0**6)
     with tenant_tx(shown.tenant.pk):
         rows = list(Connection.objects.all())
+    owners = [user.id for user in shown.world.users.values()]
     with system_tx("test"):
         for row in rows:
             connector = CONNECTORS[row.vendor]
-            account = Account(name=row.account, credentials={"api_key": stages.KEY}, facts={})
-            ensure_budget(connector.name, row.quota_subject or connector.subject(account), connector.limit)
+            for facts in ({}, *({"user_id": owner} for owner in owners)):  # before and after the first probe
+                account = Account(name=row.account, credentials={"api_key": stages.KEY}, facts=facts)
+                ensure_budget(connector.name, row.quota_subject or connector.subject(account), connector.limit)
         QuotaBudget.objects.update(amount=10.0**6, per_s=1, capacity=10.0**7)
 
 
