@@ -6,7 +6,7 @@ from typing import Any
 from integrations.admin import rules
 from integrations.admin.setup import said
 from integrations.admin.words import in_short
-from integrations.core.values import Value
+from integrations.core.values import Value, in_words
 from integrations.messages import message
 from integrations.services.trial import FieldTrial, Trial
 from integrations.toolkit import redact
@@ -77,9 +77,5 @@ def _trial_line(one: FieldTrial, words: rules.Words, *, is_masked: bool) -> Tria
 
 
 def _spelt(value: Value, *, is_masked: bool) -> str:
-    if value is None or value == ():
-        return ""
-    if isinstance(value, bool):
-        return "Yes" if value else "No"
-    text = ", ".join(value) if isinstance(value, tuple) else str(value)
-    return redact.mask(text) if is_masked else text
+    text = in_words(value)
+    return redact.mask(text) if text and is_masked and not isinstance(value, bool) else text

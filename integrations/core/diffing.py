@@ -15,10 +15,12 @@ class FieldPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """The fields that must be written; ``conflicts`` are fields whose policy is to ask a person."""
+    """The fields that must be written; ``conflicts`` are fields whose policy is to ask a person, ``fixed`` those that
+    differ and can no longer be written."""
 
     fields: Mapping[str, Value]
     conflicts: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
 
     def __bool__(self) -> bool:
@@ -41,16 +43,19 @@ def diff(
     digest: Callable[[str, Value], str],
     written: Mapping[str, str],
     policies: Mapping[str, FieldPolicy],
+    fixed: Collection[str] = (),
 ) -> Patch:
     """The patch that makes ``current`` as ``wanted``.
 
     ``written`` holds, per field, the digest of what the target answered to our last write; ``digest(name, value)``
     computes the same for a value. A wish for nothing clears a field only if we wrote what is there: what somebody
     else put into a field we never filled is not ours to blank. A field absent from ``current`` cannot be compared
-    and is left alone (a shop may withhold it).
+    and is left alone (a shop may withhold it). A wish for a ``fixed`` field that was fulfilled once is not held against
+    what became of it at the target since.
     """
     fields: dict[str, Value] = {}
     conflicts: list[str] = []
+    stuck: list[str] = []
     notes: list[Note] = []
     for name, value in wanted.items():
         if name not in current:
@@ -64,6 +69,10 @@ def diff(
         if kind.satisfied(want_text, there_text) or _mode_says_no(policy.write, want_text, there_text):
             continue
         last = written.get(name)
+        if name in fixed:
+            if digest(name, value) != last:
+                stuck.append(name)
+            continue
         if not want_text and not last:
             continue
         if policy.conflict is not OnConflict.SOURCE_WINS and _is_touched(last, digest(name, there), there_text):
@@ -73,7 +82,7 @@ def diff(
                 conflicts.append(name)
             continue
         fields[name] = value
-    return Patch(fields, tuple(conflicts), tuple(notes))
+    return Patch(fields, tuple(conflicts), tuple(stuck), tuple(notes))
 
 
 def ours(

@@ -59,6 +59,14 @@ def canonical(lines: Sequence[Line]) -> str:
     )
 
 
+def in_words(line: Line) -> str:
+    """``2 × product 17: 90.00, of it tax 8.18``."""
+    what = f"product {line.product}" if line.product else line.title or "service"
+    times = "" if line.quantity == 1 else f"{_plain(line.quantity)} × "
+    tax = f", of it tax {to_cents(line.tax)}" if line.tax else ""
+    return f"{times}{what}: {to_cents(line.total)}{tax}"
+
+
 def dump(lines: Sequence[Line]) -> list[list[str]]:
     return [
         [*map(str, (line.total, line.tax, line.rate, line.quantity)), line.product, line.title, str(line.discount)]

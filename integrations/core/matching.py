@@ -18,10 +18,11 @@ class Shared(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NaturalKey:
-    """A field that may find a person's record.
+    """A field that may find a record.
 
-    ``field`` is the target field; ``confirm`` a second field that must agree (the family name); ``setting`` names
-    the flow setting that decides when the key turns out to be shared; ``shared_code`` says so on the error desk.
+    ``field`` is the target field; ``confirm`` a second field that must agree (the family name), ``""`` where the key
+    itself is proof (a SKU); ``setting`` names the flow setting that decides when the key turns out to be shared;
+    ``shared_code`` says so on the error desk.
     """
 
     field: str
@@ -32,7 +33,10 @@ class NaturalKey:
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """How a flow kind finds targets: the marker field, then natural keys in this order."""
+    """How a flow kind finds targets: the marker field, then natural keys in this order.
+
+    Without a marker (``""``) the target is found by where it belongs, and none is ever created.
+    """
 
     marker: str
     natural: tuple[NaturalKey, ...] = ()
@@ -108,9 +112,11 @@ class Judge:
         )
 
     def _fits(self, key: NaturalKey, wanted: Mapping[str, Value], record: Record) -> bool:
-        """Same family name, nobody else's marker, not linked to somebody else."""
+        """Same family name where one must agree, nobody else's marker, not linked to somebody else."""
         if record.values.get(self.matching.marker) or self.taken(record.key):
             return False
+        if not key.confirm:
+            return True
         ours, theirs = (clean_text(side.get(key.confirm)).casefold() for side in (wanted, record.values))
         return bool(ours) and ours == theirs
 

@@ -86,6 +86,17 @@ def as_lines(value: Value) -> tuple[Line, ...]:
     return tuple(line for line in value if isinstance(line, Line)) if isinstance(value, tuple) else ()
 
 
+def in_words(value: Value) -> str:
+    """The value as a person reads it; ``""`` for nothing."""
+    if value is None or value == ():
+        return ""
+    if isinstance(value, bool):
+        return "Yes" if value else "No"
+    if isinstance(value, tuple):
+        return ", ".join(one if isinstance(one, str) else lines.in_words(one) for one in value)
+    return format(value, "f") if isinstance(value, Decimal) else str(value)
+
+
 def _decimal(value: Value) -> str:
     if value is None:
         return ""

@@ -18,10 +18,30 @@ ALL_TRANSFORMS: Mapping[str, Transform] = {**TRANSFORMS, **TOOLKIT_TRANSFORMS}
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Why a record does not pass: ``word`` is "skip" or "hold"."""
+    """Why a record does not pass: ``word`` is "skip" or "hold". ``told`` says more to a person, never a personal value:
+    a field's name, a status that has no line in its value map, an amount."""
 
     word: str
     code: str
+    told: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A target field that names other records: it holds keys of the source until the delivery, which puts the keys of
+    their targets in place, by the links of that pair of streams.
+
+    ``setting`` names the setting that decides about a parent that has no link and will get none: ``hold`` (also where
+    there is no setting), or ``drop``, which leaves the reference out. ``is_reversed``: the link runs from the flow's
+    target to its source, as a shop's sale knows the product that came from the practice system; ``source_stream`` and
+    ``target_stream`` are the link's.
+    """
+
+    field: str
+    source_stream: str
+    target_stream: str
+    setting: str = ""
+    is_reversed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +69,8 @@ class FlowKind:
 
     ``refuse`` judge the record before mapping, ``check`` the made fields after it, ``finish`` gives fields their last
     shape, ``gone`` makes the wish for an archived record that is linked (or a verdict). ``extra_rules`` come from
-    settings (the company's custom field). ``start`` is the default of the flow's start.
+    settings (the company's custom field). ``parents`` are the target fields that refer to other records. ``start`` is
+    the default of the flow's start.
     """
 
     name: str
@@ -68,6 +89,7 @@ class FlowKind:
     finish: Callable[[dict[str, Value], Context], dict[str, Value]] = lambda fields, _: fields
     gone: Callable[[Context], Mapping[str, Value] | Verdict] = lambda _: Verdict("skip", "record.archived")
     extra_rules: Callable[[Mapping[str, str]], Sequence[Rule]] = lambda _: ()
+    parents: tuple[Parent, ...] = ()
     start: str = "all"
 
     @property
@@ -152,6 +174,7 @@ class Plan:
     source_fields: frozenset[str]
     target_fields: frozenset[str]
     policies: Mapping[str, FieldPolicy]
+    fixed: frozenset[str] = frozenset()
 
     def wish(self, record: Record) -> Wish:
         """The draft for a live record, or why there is none. Merged records are the shell's business."""
@@ -164,7 +187,8 @@ class Plan:
         if mapped.problems:
             return Wish(record, notes=mapped.notes, problems=mapped.problems)
         fields = self.kind.finish(dict(mapped.fields), self.context)
-        fields[self.kind.marker] = record.key
+        if self.kind.marker:
+            fields[self.kind.marker] = record.key
         for check in self.kind.check:
             if verdict := check(fields, self.context):
                 return _judged(record, verdict, mapped.notes)
@@ -188,7 +212,7 @@ class Plan:
 def _judged(record: Record, verdict: Verdict, notes: tuple[Note, ...]) -> Wish:
     if verdict.word == "skip":
         return Wish(record, notes=notes, skip=verdict.code)
-    return Wish(record, notes=notes, problems=((verdict.code, ""),))
+    return Wish(record, notes=notes, problems=((verdict.code, verdict.told),))
 
 
 def effective_rules(kind: FlowKind, config: Config) -> tuple[Rule, ...]:
@@ -240,12 +264,14 @@ def make_plan(kind: FlowKind, config: Config, context: Context, released: Sequen
     gone = kind.gone(context)
     gone_fields = frozenset() if isinstance(gone, Verdict) else frozenset(gone)
     finished = frozenset(kind.finish({}, context))
+    target_fields = frozenset(rule.target for rule in rules) | gone_fields | finished | ({kind.marker} - {""})
     return Plan(
         kind=kind,
         context=context,
         rules=rules,
         mapper=compile_rules(rules, ALL_TRANSFORMS, context),
         source_fields=frozenset(rule.source for rule in rules),
-        target_fields=frozenset(rule.target for rule in rules) | gone_fields | finished | {kind.marker},
+        target_fields=target_fields,
         policies={rule.target: FieldPolicy(rule.write, rule.conflict) for rule in rules},
+        fixed=frozenset(one.name for one in kind.target.fields if one.fixed) & target_fields,
     )

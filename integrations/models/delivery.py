@@ -1,6 +1,7 @@
 """The outbox: one wish on its way to one target, and the write-ahead intent of its write."""
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 
 from integrations.models.connection import Connection
@@ -30,7 +31,8 @@ class Delivery(TenantModel):
     ``guarded`` marks a wish that archives or clears and so waits for its pass to end (mass-change guard).
     ``codes`` are all problems, ``code`` the first. ``plan`` says, without values, what was or would be done.
     ``decision`` is what a person chose on the error desk: a candidate, fields to leave out.
-    ``looks`` counts empty look-ups of an uncertain create; ``crashes`` claims that ended without a word.
+    ``looks`` counts empty look-ups of an uncertain create, and before that waits for a parent; ``crashes`` claims that
+    ended without a word. ``waits_for`` names the parents (stream/key) whose links would send it on.
     """
 
     flow = TenantForeignKey(Flow, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
@@ -49,6 +51,7 @@ class Delivery(TenantModel):
     plan = models.JSONField(default=dict)
     decision = models.JSONField(default=dict)
     candidates = ArrayField(models.CharField(max_length=255), default=list)
+    waits_for = ArrayField(models.CharField(max_length=110), default=list)
     target_key = models.CharField(max_length=255, blank=True)
     guarded = models.BooleanField(default=False)
     backfill = models.BooleanField(default=False)
@@ -104,6 +107,7 @@ class Delivery(TenantModel):
                 condition=models.Q(state="held"),
             ),
             models.Index(fields=["tenant", "source_key", "flow"], name="delivery_by_key"),
+            GinIndex(fields=["waits_for"], name="delivery_waits_for", condition=models.Q(code="parent.missing")),
             models.Index(fields=["tenant", "run"], name="delivery_by_run"),
             models.Index(fields=["done_at"], name="delivery_done_age", condition=models.Q(state="done")),
         ]

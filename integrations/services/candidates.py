@@ -7,7 +7,7 @@ from integrations.connectors import CONNECTORS
 from integrations.connectors.base import Field, Stream
 from integrations.core import errors
 from integrations.core.records import Record
-from integrations.core.values import Email, Phone, Tags, Value
+from integrations.core.values import Email, Phone, Value, in_words
 from integrations.models import Connection, Delivery
 from integrations.services import connections
 from integrations.services.desk import KEY, taken_by
@@ -169,14 +169,8 @@ def shown(stream: Stream, name: str, value: Value, *, masked: bool) -> str:
     """A value for a page, masked by its class where asked. Nothing at all is ``""``."""
     if not _said(value):
         return ""
-    if isinstance(value, bool):
-        return "Yes" if value else "No"
-    kind = stream.kind_of(name)
-    if kind is Tags and isinstance(value, tuple):
-        return ", ".join(value)
-    text = str(value)
-    known = stream.find_field(name)
-    if not masked or (isinstance(known, Field) and not known.personal):
+    text, known, kind = in_words(value), stream.find_field(name), stream.kind_of(name)
+    if isinstance(value, bool | tuple) or not masked or (isinstance(known, Field) and not known.personal):
         return text
     if kind is Email:
         return redact.email(text)

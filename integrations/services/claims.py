@@ -94,6 +94,7 @@ class Item:
     remembered: dict[str, Value] = field(default_factory=dict)  # what ``digests`` were made of in this delivery
     request_id: str = ""
     unsent: bool = False
+    waits_for: list[str] = field(default_factory=list)
 
     @property
     def was_uncertain(self) -> bool:

@@ -12,7 +12,7 @@ from django.conf import settings
 
 from integrations.core import errors
 from integrations.models import Connection, Mode
-from integrations.services import connections, targets, wishes, writing
+from integrations.services import connections, parents, targets, wishes, writing
 from integrations.services.batch import Batch, Clients, Drained
 from integrations.services.claims import Item, claim, put_off_blocked
 from integrations.services.jobs import Job, load_job
@@ -71,6 +71,7 @@ def deliver(batch: Batch) -> errors.SyncError | None:
         wishes.open_drafts(batch)
         wishes.refill(batch)
         wishes.load_links(batch)
+        parents.resolve(batch)
         _prepare(batch, client)
         for chunk in _chunks(batch.items, batch.stream.batch):
             _deliver_chunk(batch, client, chunk)

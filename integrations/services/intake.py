@@ -16,6 +16,7 @@ from django.db.models import F
 from integrations.connectors.base import Ask, Page
 from integrations.core import errors, fingerprint
 from integrations.core.records import Draft, Record, State
+from integrations.core.values import Text
 from integrations.flows.kind import Wish
 from integrations.models import BUCKETS, IN_FLIGHT, OPEN, Delivery, DeliveryState, Flow, LinkState, Mode, Run, RunState
 from integrations.services import connections, merges, synclog
@@ -429,7 +430,7 @@ class Outbox:
 
     def _row(self, wish: Wish) -> tuple[object, ...] | None:
         key = wish.record.key
-        if wish.skip or (wish.draft and wish.draft.gone and not self._was_delivered(key)):
+        if wish.skip or (wish.record.state is State.ARCHIVED and not self._was_delivered(key)):
             self.withdraw([key])
             self.moves.read(self.run_id, "skipped")
             self.log.add(key, "skip", "skipped", code=wish.skip or "record.archived_unlinked")
@@ -447,18 +448,15 @@ class Outbox:
         return self._values(wish, print_of_wish)
 
     def _was_delivered(self, key: str) -> bool:
-        """An archived record nobody ever delivered makes no customer."""
+        """An archived record nobody ever delivered makes nothing at the target, and no work for a person."""
         return key in self.known.linked or key in self.known.flying
 
     def _fingerprint(self, wish: Wish) -> bytes:
         if wish.draft is not None:
             return self.job.fingerprint(wish.draft)
         told = "\x1e".join(f"{code}\x1f{name}" for code, name in wish.problems)
-        return fingerprint.wish(
-            self.job.vault.digest_key,
-            Draft({self.job.kind.marker: f"{told}\x1d{wish.record.version}"}),
-            self.job.kind_of,
-        )
+        draft = Draft({"problems": f"{told}\x1d{wish.record.version}"})
+        return fingerprint.wish(self.job.vault.digest_key, draft, lambda _: Text)
 
     def _is_known(self, key: str, print_of_wish: bytes) -> bool:
         """Equal to the newest wish: the open delivery's, else the flying one's, else the delivered one."""

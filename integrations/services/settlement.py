@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from django.db import connection as database
 
 from integrations.models import OPEN, Delivery, DeliveryState, Link, LinkState
+from integrations.services.children import wake
 from integrations.services.claims import Item
 from integrations.services.counts import Moves, bucket_of
 from integrations.services.jobs import Job
@@ -20,7 +21,8 @@ FLIP_WINDOW = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one item. ``action`` and ``outcome`` are the log's; ``state`` and ``bucket`` the delivery's."""
+    """What became of one item. ``action`` and ``told`` are the log's; ``state`` and ``outcome`` the delivery's.
+    ``detail`` says more to a person about ``code``: a field's name, an amount."""
 
     item: Item
     state: DeliveryState
@@ -32,6 +34,7 @@ class Result:
     not_before: datetime | None = None
     tries: int = 0
     looks: int = 0
+    detail: str = ""
 
 
 def done(item: Item, outcome: str) -> Result:
@@ -47,8 +50,22 @@ def skipped(item: Item, code: str) -> Result:
     return Result(item, DeliveryState.DONE, "skipped", "skip", "skipped", code=code)
 
 
-def held(item: Item, code: str, candidates: tuple[str, ...] = ()) -> Result:
-    return Result(item, DeliveryState.HELD, "", _action(item), "held", code=code, candidates=candidates)
+def held(item: Item, code: str, candidates: tuple[str, ...] = (), detail: str = "") -> Result:
+    return Result(item, DeliveryState.HELD, "", _action(item), "held", code=code, candidates=candidates, detail=detail)
+
+
+def postponed(item: Item, not_before: datetime) -> Result:
+    """Waits for another record that is on its way: nobody's fault and not worth a line in the log."""
+    return Result(
+        item,
+        DeliveryState.WAITING,
+        "",
+        _action(item),
+        "",
+        not_before=not_before,
+        tries=item.tries,
+        looks=item.looks + 1,
+    )
 
 
 def again(item: Item, code: str, not_before: datetime, *, tried: bool) -> Result:
@@ -187,6 +204,7 @@ def make_links(job: Job, items: Sequence[Item]) -> set[int]:
         returning=("id", "source_key"),
     )
     ids = {key: pk for pk, key in made}
+    wake(job.source_stream.name, ids)
     missing = [item for item in new if item.source_key not in ids]
     there = {
         key: (pk, target)
@@ -272,6 +290,7 @@ def _save_deliveries(results: Sequence[Result], now: datetime) -> None:
             UPDATE integrations_delivery d
             SET state = new.state, outcome = new.outcome, code = new.code, codes = new.codes, notes = new.notes,
                 plan = new.plan, candidates = ARRAY(SELECT jsonb_array_elements_text(new.candidates)),
+                waits_for = ARRAY(SELECT jsonb_array_elements_text(new.waits_for)),
                 target_key = new.target_key, tries = new.tries, looks = new.looks, creates = new.creates,
                 not_before = coalesce(new.not_before, d.not_before),
                 crashes = CASE WHEN new.state = 'held' THEN 0 ELSE d.crashes END,
@@ -281,8 +300,8 @@ def _save_deliveries(results: Sequence[Result], now: datetime) -> None:
                 done_at = CASE WHEN new.state = 'done' THEN %(now)s ELSE NULL END
             FROM unnest(%(ids)s::bigint[], %(states)s::text[], %(outcomes)s::text[], %(codes)s::text[],
                         %(all_codes)s::jsonb[], %(notes)s::jsonb[], %(plans)s::jsonb[], %(candidates)s::jsonb[],
-                        %(keys)s::text[], %(tries)s::int[], %(looks)s::int[], %(creates)s::int[], %(not_before)s::timestamptz[])
-                 AS new(id, state, outcome, code, codes, notes, plan, candidates, target_key, tries, looks, creates, not_before)
+                        %(waits_for)s::jsonb[], %(keys)s::text[], %(tries)s::int[], %(looks)s::int[], %(creates)s::int[], %(not_before)s::timestamptz[])
+                 AS new(id, state, outcome, code, codes, notes, plan, candidates, waits_for, target_key, tries, looks, creates, not_before)
             WHERE d.id = new.id
             """,
             {
@@ -292,7 +311,8 @@ def _save_deliveries(results: Sequence[Result], now: datetime) -> None:
                 "outcomes": [result.outcome for result in results],
                 "codes": [result.code for result in results],
                 "all_codes": [
-                    json.dumps([{"code": result.code, "field": ""}] if result.code else []) for result in results
+                    json.dumps([{"code": result.code, "field": result.detail}] if result.code else [])
+                    for result in results
                 ],
                 "notes": [
                     json.dumps([{"code": note.code, "field": note.field} for note in result.item.notes])
@@ -300,6 +320,10 @@ def _save_deliveries(results: Sequence[Result], now: datetime) -> None:
                 ],
                 "plans": [json.dumps(_plan(result)) for result in results],
                 "candidates": [json.dumps(list(result.candidates)) for result in results],
+                "waits_for": [
+                    json.dumps(result.item.waits_for if result.state is DeliveryState.HELD else [])
+                    for result in results
+                ],
                 "keys": [result.item.target_key for result in results],
                 "tries": [result.tries for result in results],
                 "looks": [result.looks for result in results],

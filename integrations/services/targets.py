@@ -83,8 +83,11 @@ def match(batch: Batch, client: Client, items: list[Item]) -> list[Item]:
 def _find(batch: Batch, client: Client, items: Sequence[Item]) -> dict[str, Answer]:
     if batch.stream.find is None:
         return {item.source_key: Answer() for item in items}
-    marked = batch.job.kind.marker in batch.job.target.prepared  # else nobody can carry it yet
-    wanted = [Wanted(item.source_key, item.source_key if marked else "", _natural_keys(batch, item)) for item in items]
+    marked = batch.stream.prepare is None or batch.job.kind.marker in batch.job.target.prepared
+    wanted = [  # nobody can carry a marker that was never prepared
+        Wanted(item.source_key, item.source_key if marked else "", _natural_keys(batch, item), item.wanted)
+        for item in items
+    ]
     answers = batch.stream.find(client, wanted, batch.fields, batch.job.kind.marker)
     return {item.source_key: answers.get(item.source_key, Answer()) for item in items}
 
@@ -201,10 +204,16 @@ def _patch_of(batch: Batch, item: Item) -> dict[str, Value]:
         return dict(new(item.wanted, batch.job.kind_of).fields)
     patch = left_to_write(batch, item, item.current)
     item.notes.extend(note for note in patch.notes if note not in item.notes)
-    if patch.conflicts:
-        batch.finish(item, settlement.held(item, "field.conflict"))
-        return dict.fromkeys(patch.conflicts)  # what the person is told about
+    if stuck := patch.conflicts or patch.fixed:  # what the person is told about
+        hold_stuck(batch, item, patch)
+        return dict.fromkeys(stuck)
     return dict(patch.fields)
+
+
+def hold_stuck(batch: Batch, item: Item, patch: Patch) -> None:
+    """Fields that both sides changed, or that the target does not let anybody change any more."""
+    code = "field.conflict" if patch.conflicts else "field.fixed"
+    batch.finish(item, settlement.held(item, code, detail=", ".join(patch.conflicts or patch.fixed)))
 
 
 def left_to_write(batch: Batch, item: Item, current: Record) -> Patch:
@@ -216,6 +225,7 @@ def left_to_write(batch: Batch, item: Item, current: Record) -> Patch:
         digest=batch.job.digest,
         written=item.digests,
         policies=policies,
+        fixed=batch.job.plan.fixed,
     )
 
 

@@ -26,7 +26,10 @@ def write(batch: Batch, client: Client, items: list[Item]) -> None:
             items = mark_sending(items)
         if not items:
             return
-        steps = [WriteItem(item.source_key, item.patch, item.wanted, item.current) for item in items]
+        steps = [
+            WriteItem(item.source_key, item.patch, item.wanted, item.current, f"{batch.job.tenant_id}:{item.pk}")
+            for item in items
+        ]
         written = {outcome.ref: outcome for outcome in _send(batch, write_many, client, steps)}
         more = []
         for item in items:
@@ -97,8 +100,14 @@ def _took(batch: Batch, item: Item, written: Written | None) -> bool:
     stuck = set() if created else set(item.patch)
     item.wrote.extend(name for name in item.patch if name not in item.wrote)
     item.current, item.target_key = written.record, written.record.key
-    item.patch = dict(targets.left_to_write(batch, item, written.record).fields)
+    left = targets.left_to_write(batch, item, written.record)
+    item.patch = dict(left.fields)
     targets.remember(batch, item)
+    if left.fixed:  # made, but not as wished: the link is kept, and a person looks
+        with batch.tx():
+            settlement.make_links(batch.job, [item])
+        targets.hold_stuck(batch, item, left)
+        return False
     if item.patch and set(item.patch) != stuck:
         return True
     batch.finish(item, settlement.done(item, _outcome(batch, item)))

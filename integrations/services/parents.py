@@ -1,0 +1,117 @@
+"""Parents first, by waiting: what a wish refers to is put in place by its link, and a wish whose parent has none waits.
+
+A parent that is on its way (its own delivery is under way, or its flow is being read) makes its children wait a little.
+One that is not makes them wait for a person, and is asked for; the link that it gets in the end sends them on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from django.conf import settings
+from django.db.models import Q
+
+from integrations.core.lines import Line
+from integrations.core.values import Value, as_lines
+from integrations.flows import FLOW_KINDS
+from integrations.flows.kind import Parent
+from integrations.models import IN_FLIGHT, Delivery, DeliveryState, Flow, Link, Mode, Run, RunState
+from integrations.services import settlement
+from integrations.services.batch import Batch
+from integrations.services.children import MISSING, waits_for
+from integrations.services.claims import Item
+from integrations.services.jobs import Job
+from tenants.walls import app_now
+
+WAITS_MAX = 8
+LONGEST_WAIT_S = 300
+
+
+def resolve(batch: Batch) -> None:
+    """Target keys in the place of source keys; what cannot be resolved leaves the batch."""
+    for parent in batch.job.kind.parents:
+        asked = {item: keys for item in batch.items if (keys := _keys(item.wanted.get(parent.field)))}
+        if not asked:
+            continue
+        with batch.tx():
+            known = _targets(batch.job, parent, {key for keys in asked.values() for key in keys})
+        missing = {key for keys in asked.values() for key in keys} - known.keys()
+        drops = bool(parent.setting) and batch.job.plan.context.settings[parent.setting] == "drop"
+        coming = _coming(batch, parent, missing) if missing and not drops else set()
+        for item, keys in asked.items():
+            lost = sorted(keys - known.keys())
+            if lost and not drops:
+                batch.finish(item, _put_off(batch, item, parent, lost, coming))
+            else:
+                item.wanted[parent.field] = _placed(item.wanted[parent.field], known, batch.job)
+    for item in batch.items:
+        item.looks = item.looks if item.was_uncertain else 0  # they were waits; an unclear create counts its own
+
+
+def _keys(value: Value) -> set[str]:
+    """The keys that a field refers to: its text, or the products of its lines."""
+    if isinstance(value, str):
+        return {value} - {""}
+    return {line.product for line in as_lines(value)} - {""}
+
+
+def _targets(job: Job, parent: Parent, keys: set[str]) -> dict[str, str]:
+    """Source key -> target key, for those that are linked; a merged record's key finds its survivor's link."""
+    asked = sorted(keys)
+    streams = {"source_stream": parent.source_stream, "target_stream": parent.target_stream}
+    there = Link.objects.filter(source_id=job.source.pk, target_id=job.target.pk, **streams)
+    if parent.is_reversed:
+        there = Link.objects.filter(source_id=job.target.pk, target_id=job.source.pk, **streams)
+        return dict(there.filter(target_key__in=asked).values_list("target_key", "source_key"))
+    found: dict[str, str] = {}
+    rows = there.filter(Q(source_key__in=asked) | Q(source_aliases__overlap=asked))
+    for key, aliases, target in rows.values_list("source_key", "source_aliases", "target_key"):
+        found |= dict.fromkeys(keys.intersection((key, *aliases)), target)
+    return found
+
+
+def _coming(batch: Batch, parent: Parent, keys: set[str]) -> set[str]:
+    """Those of the keys that are on their way without anybody's help. Flows that would bring the others are due now."""
+    job = batch.job
+    with batch.tx():
+        flows = [
+            flow
+            for flow in Flow.objects.filter(source_id=job.source.pk, target_id=job.target.pk).exclude(mode=Mode.OFF)
+            if (kind := FLOW_KINDS[flow.kind]).source.name == parent.source_stream
+            and kind.target.name == parent.target_stream
+        ]
+        if not flows:
+            return set()
+        if Run.objects.filter(flow__in=flows, state=RunState.RUNNING).exists():
+            return keys
+        under_way = Delivery.objects.filter(
+            flow__in=flows, source_key__in=sorted(keys), state__in=(DeliveryState.WAITING, *IN_FLIGHT)
+        )
+        coming = set(under_way.values_list("source_key", flat=True))
+        if keys - coming:
+            Flow.objects.filter(pk__in=[flow.pk for flow in flows], next_due_at__gt=app_now()).update(
+                next_due_at=app_now()
+            )
+    return coming
+
+
+def _put_off(batch: Batch, item: Item, parent: Parent, lost: Sequence[str], coming: set[str]) -> settlement.Result:
+    if coming.issuperset(lost) and item.looks < WAITS_MAX:
+        wait = min(LONGEST_WAIT_S, settings.SUTURE_PARENT_WAIT_S * 2**item.looks)
+        return settlement.postponed(item, batch.later(wait))
+    item.waits_for = [waits_for(parent.source_stream, key) for key in lost]
+    return settlement.held(item, MISSING, detail=parent.field)
+
+
+def _placed(value: Value, known: Mapping[str, str], job: Job) -> Value:
+    """The value with target keys; a line whose product is to be left out is sold under the neutral name."""
+    if isinstance(value, str):
+        return known.get(value)
+    neutral = job.plan.context.settings.get("service_title", "")
+    return tuple(_line(line, known, neutral) for line in as_lines(value))
+
+
+def _line(line: Line, known: Mapping[str, str], neutral: str) -> Line:
+    if not line.product:
+        return line
+    target = known.get(line.product, "")
+    return replace(line, product=target, title=line.title if target else neutral)
