@@ -52,7 +52,8 @@ class FreeText:
 class Context:
     """What a rule may know besides the record: the clinic's country, zone and currency, settings, value maps.
 
-    ``value_maps``: map name -> {source value: target value or action, "*" for unknown ones}.
+    ``value_maps``: map name -> {source value: target value or action, "*" for unknown ones}. ``target`` is what the
+    target's account was found to be like: whether its prices include tax, its only location.
     """
 
     country: str = "AU"
@@ -60,6 +61,7 @@ class Context:
     currency: str = "AUD"
     settings: Mapping[str, str] = field(default_factory=dict)
     value_maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    target: Mapping[str, str] = field(default_factory=dict)
 
 
 class Unusable(Exception):

@@ -89,3 +89,28 @@ def test_our_own_no_may_become_yes_again():
 
 def test_a_new_record_is_created_with_every_field_that_holds_something():
     assert new({"name": "Chen", "email": None, "phone": ""}, kind_of).fields == {"name": "Chen"}
+
+
+def fixed(wanted: Value, current: Value, *, last: str | None) -> Patch:
+    return diff(
+        {"number": wanted},
+        {"number": current},
+        kind_of=kind_of,
+        digest=digest,
+        written={} if last is None else {"number": last},
+        policies={},
+        fixed={"number"},
+    )
+
+
+def test_a_fixed_field_that_should_change_is_told_and_never_written():
+    made = fixed("2", "1", last="1")
+    assert (made.fixed, dict(made.fields)) == (("number",), {})
+
+
+def test_a_fixed_field_that_was_fulfilled_once_is_not_held_against_what_became_of_it():
+    assert fixed("1", "somebody else's", last="1") == Patch({})
+
+
+def test_a_fixed_field_that_never_came_out_is_told():
+    assert fixed("1", "2", last=None).fixed == ("number",)
