@@ -159,7 +159,9 @@ class Prepare(Protocol):
 class Stream:
     """One kind of thing at a vendor. Without ``write_many`` it cannot be a target, without ``read_page`` no source.
 
-    ``batch`` is the most items one ``read_many``, ``find`` or ``write_many`` call takes.
+    ``batch`` is the most items one ``read_many``, ``find`` or ``write_many`` call takes. ``read_cost`` and ``write_cost``
+    are what one record costs when all are read, and when it is made, in the unit of the vendor's limit: for estimates.
+    ``poll_cost`` is what asking for changes costs when there are none.
     """
 
     name: str
@@ -172,6 +174,9 @@ class Stream:
     write_many: WriteMany | None = None
     prepare: Prepare | None = None
     batch: int = 10
+    read_cost: float = 0.01
+    write_cost: float = 10.0
+    poll_cost: float = 3.0
     admin_url: Callable[[Mapping[str, str], str], str] | None = None  # (account facts, key) -> https link for people
 
     def find_field(self, name: str) -> Field | OpenFields | None:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 
 from integrations.connectors.base import OpenFields, Stream
 from integrations.core.diffing import FieldPolicy
-from integrations.core.mapping import Mapped, Mapper, Problem, compile_rules
+from integrations.core.mapping import Mapper, Problem, compile_rules
 from integrations.core.matching import Matching
 from integrations.core.records import Draft, Note, OnConflict, Record, State, Write
 from integrations.core.rules import Choice, Context, FreeText, Rule, Transform
 from integrations.core.transforms import TRANSFORMS
-from integrations.core.values import Value
+from integrations.core.values import Kind, Text, Value
 from integrations.toolkit.places import TOOLKIT_TRANSFORMS
 
 ALL_TRANSFORMS: Mapping[str, Transform] = {**TRANSFORMS, **TOOLKIT_TRANSFORMS}
@@ -46,21 +46,27 @@ class Parent:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A source field computed from others before the rules see the record."""
+    """A source field computed from others before the rules see the record; later ones may use earlier ones."""
 
     name: str
     label: str
     compute: Callable[[Mapping[str, Value], Context], Value]
+    kind: Kind = Text
 
 
 @dataclass(frozen=True, slots=True)
 class ValueMapSpec:
-    """A value map a kind uses, with its defaults and the actions or values a line may name (empty = free text)."""
+    """A value map a kind uses, with its defaults and the actions or values a line may name (empty = free text).
+
+    ``source`` is the source field whose values it maps; ``known`` are those that the vendor documents, with its words.
+    """
 
     name: str
     label: str
+    source: str
     defaults: Mapping[str, str] = field(default_factory=dict)
     actions: tuple[tuple[str, str], ...] = ()
+    known: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +75,9 @@ class FlowKind:
 
     ``refuse`` judge the record before mapping, ``check`` the made fields after it, ``finish`` gives fields their last
     shape, ``gone`` makes the wish for an archived record that is linked (or a verdict). ``extra_rules`` come from
-    settings (the company's custom field). ``parents`` are the target fields that refer to other records. ``start`` is
-    the default of the flow's start.
+    settings (the company's custom field). ``parents`` are the target fields that refer to other records;
+    ``excludes`` the kinds that may not run between the same two connections, because both would master one thing.
+    ``start`` is the default of the flow's start, ``urgent`` whether it asks as often as the quota allows.
     """
 
     name: str
@@ -90,11 +97,16 @@ class FlowKind:
     gone: Callable[[Context], Mapping[str, Value] | Verdict] = lambda _: Verdict("skip", "record.archived")
     extra_rules: Callable[[Mapping[str, str]], Sequence[Rule]] = lambda _: ()
     parents: tuple[Parent, ...] = ()
+    excludes: tuple[str, ...] = ()
     start: str = "all"
+    urgent: bool = False
 
     @property
     def marker(self) -> str:
         return self.matching.marker
+
+    def derived_field(self, name: str) -> Derived | None:
+        return next((derived for derived in self.derived if derived.name == name), None)
 
     def default_settings(self) -> dict[str, str]:
         return {setting.name: setting.default for setting in self.settings}
@@ -183,7 +195,7 @@ class Plan:
                 return _judged(record, verdict, ())
         if record.state is State.ARCHIVED:
             return self._gone(record)
-        mapped = self._map(record)
+        mapped = self.mapper(self.source_values(record))
         if mapped.problems:
             return Wish(record, notes=mapped.notes, problems=mapped.problems)
         fields = self.kind.finish(dict(mapped.fields), self.context)
@@ -194,13 +206,14 @@ class Plan:
                 return _judged(record, verdict, mapped.notes)
         return Wish(record, Draft(fields), mapped.notes)
 
-    def _map(self, record: Record) -> Mapped:
+    def source_values(self, record: Record) -> Mapping[str, Value]:
+        """What the rules see: the record's values and those computed from them."""
         if not self.kind.derived:
-            return self.mapper(record.values)
+            return record.values
         values = dict(record.values)
         for derived in self.kind.derived:
             values[derived.name] = derived.compute(values, self.context)
-        return self.mapper(values)
+        return values
 
     def _gone(self, record: Record) -> Wish:
         made = self.kind.gone(self.context)
@@ -246,7 +259,7 @@ def _source_problem(kind: FlowKind, source: str, released: Sequence[str]) -> str
     if isinstance(known, OpenFields):
         return "rule.source_not_released" if known.released and source not in released else ""
     if known is None:
-        return "" if any(derived.name == source for derived in kind.derived) else "rule.source_unknown"
+        return "" if kind.derived_field(source) else "rule.source_unknown"
     return "rule.source_clinical" if known.clinical else ""
 
 

@@ -2,7 +2,7 @@
 
 from integrations.models.connection import Connection, ConnectionState
 from integrations.models.delivery import IN_FLIGHT, OPEN, Delivery, DeliveryState
-from integrations.models.flow import Flow, FlowRevision, MappingRule, Mode, ValueMap
+from integrations.models.flow import Flow, FlowRevision, MappingRule, Mode, SeenValue, ValueMap
 from integrations.models.link import Link, LinkState
 from integrations.models.log import Action, Outcome, SyncLogEntry
 from integrations.models.quota import QuotaBudget
@@ -27,6 +27,7 @@ __all__ = [
     "QuotaBudget",
     "Run",
     "RunState",
+    "SeenValue",
     "SyncLogEntry",
     "ValueMap",
 ]

@@ -32,7 +32,8 @@ class Delivery(TenantModel):
     ``codes`` are all problems, ``code`` the first. ``plan`` says, without values, what was or would be done.
     ``decision`` is what a person chose on the error desk: a candidate, fields to leave out.
     ``looks`` counts empty look-ups of an uncertain create, and before that waits for a parent; ``crashes`` claims that
-    ended without a word. ``waits_for`` names the parents (stream/key) whose links would send it on.
+    ended without a word. ``changed_at`` is when the source record changed, on its vendor's clock: how fresh the target
+    is counts from then. ``waits_for`` names the parents (stream/key) whose links would send it on.
     """
 
     flow = TenantForeignKey(Flow, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
@@ -65,6 +66,7 @@ class Delivery(TenantModel):
     sent_at = models.DateTimeField(null=True)
     ignored_until = models.DateTimeField(null=True)
     ignored_reason = models.CharField(max_length=255, blank=True)
+    changed_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
     held_at = models.DateTimeField(null=True)
     done_at = models.DateTimeField(null=True)
@@ -110,6 +112,12 @@ class Delivery(TenantModel):
             GinIndex(fields=["waits_for"], name="delivery_waits_for", condition=models.Q(code="parent.missing")),
             models.Index(fields=["tenant", "run"], name="delivery_by_run"),
             models.Index(fields=["done_at"], name="delivery_done_age", condition=models.Q(state="done")),
+            models.Index(
+                fields=["tenant", "flow", "-done_at"],
+                include=["changed_at"],
+                name="delivery_freshness",
+                condition=models.Q(state="done", backfill=False, changed_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -89,6 +89,25 @@ class ValueMap(TenantModel):
         return f"{self.name}: {self.source_value}"
 
 
+class SeenValue(TenantModel):
+    """A source value that a flow met where a value map decides, and in how many readings: what a map should cover."""
+
+    flow = TenantForeignKey(Flow, on_delete=models.CASCADE, related_name="seen_values", db_index=False)
+    name = models.CharField(max_length=60)
+    source_value = models.CharField(max_length=255)
+    times = models.PositiveIntegerField(default=0)
+    last_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "flow", "name", "source_value"], name="seen_value_once")
+        ]
+        ordering = ["name", "source_value"]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.source_value}"
+
+
 class FlowRevision(TenantModel):
     """A frozen, numbered snapshot of a flow's rules, maps and settings. A run keeps the one it started with."""
 

@@ -12,6 +12,7 @@ BUCKETS = ("created", "updated", "archived", "unchanged", "skipped", "held", "un
 
 class RunState(models.TextChoices):
     RUNNING = "running", "Running"
+    PAUSED = "paused", "Paused"
     DONE = "done", "Done"
     FAILED = "failed", "Failed"
     STOPPED = "stopped", "Stopped for a person"
@@ -19,13 +20,19 @@ class RunState(models.TextChoices):
 
 class Run(TenantModel):
     """A pass over the source. ``since`` None means everything; ``place`` is where the pass stands; ``vendor_now`` the
-    vendor's clock at its start and ``newest_seen`` the newest change it read: together they become the watermark."""
+    vendor's clock at its start and ``newest_seen`` the newest change it read: together they become the watermark.
+
+    A backfill is a pass of its own beside the flow's ordinary ones: it reads everything, takes what was made from
+    ``made_from`` on, whatever the flow's start, and leaves the flow's watermark alone.
+    """
 
     flow = TenantForeignKey(Flow, on_delete=models.CASCADE, related_name="runs")
     trigger = models.CharField(max_length=20, default="schedule")
     revision_number = models.PositiveIntegerField(default=0)
     state = models.CharField(max_length=10, choices=RunState, default=RunState.RUNNING)
     code = models.CharField(max_length=60, blank=True)
+    is_backfill = models.BooleanField(default=False)
+    made_from = models.DateTimeField(null=True)
     since = models.DateTimeField(null=True)
     place = models.TextField(null=True)
     vendor_now = models.DateTimeField(null=True)
@@ -56,7 +63,9 @@ class Run(TenantModel):
                 condition=models.Q(read=sum((F(bucket) for bucket in BUCKETS[1:]), start=F(BUCKETS[0]))),
             ),
             models.UniqueConstraint(
-                fields=["tenant", "flow"], condition=models.Q(state="running"), name="run_one_live_per_flow"
+                fields=["tenant", "flow", "is_backfill"],
+                condition=models.Q(state__in=["running", "paused"]),
+                name="run_one_live_per_flow",
             ),
         ]
         indexes = [

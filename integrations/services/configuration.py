@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
+from django.db.models import Q
+
 from integrations.connectors import CONNECTORS
 from integrations.connectors.base import Account, OpenFields
 from integrations.core.rules import Choice, Rule
@@ -147,10 +149,12 @@ def _is_linked(connection: Connection) -> bool:
     return Link.objects.filter(source=connection).exists() or Link.objects.filter(target=connection).exists()
 
 
-def open_family(connection: Connection) -> OpenFields | None:
-    """The fields of this account that are clinical until released by name, or None."""
-    families = (family for stream in CONNECTORS[connection.vendor].streams for family in stream.open_fields)
-    return next((family for family in families if family.released), None)
+def open_family(connection: Connection, name: str = "") -> OpenFields | None:
+    """The fields of this account that are clinical until released by name, or None; of several families the one that
+    ``name`` belongs to, else the first."""
+    streams = CONNECTORS[connection.vendor].streams
+    families = [family for stream in streams for family in stream.open_fields if family.released]
+    return next((family for family in families if family.holds(name)), families[0] if families else None)
 
 
 def release_field(connection: Connection, name: str, *, reason: str, by: By) -> str:
@@ -179,9 +183,11 @@ def take_back_field(connection: Connection, name: str, *, reason: str, by: By) -
 
 
 def _full_name(connection: Connection, name: str) -> str:
-    family = open_family(connection)
+    family = open_family(connection, name.strip())
     if family is None:
         raise refused("name", "field.none_to_release", "This vendor has no custom fields that need releasing.")
+    if family.holds(name.strip()):
+        return name.strip()
     slug = _NOT_SLUG.sub("_", name.strip().removeprefix(family.prefix).lower()).strip("_")
     if not slug:
         raise refused("name", "field.name_missing", "Name the custom field as the practice system shows it.")
@@ -242,6 +248,7 @@ def add_flow(
         target=target,
         every=every,
         start=start or kind.start,
+        urgent=kind.urgent,
         revision_number=1,
     )
     _freeze(flow, Config(), "As shipped", by)
@@ -424,7 +431,7 @@ def _shape_problem(kind: FlowKind, rule: Rule) -> str:
     target = kind.target.find_field(rule.target)
     if isinstance(target, OpenFields) and not _OPEN_NAME.fullmatch(rule.target.removeprefix(target.prefix)):
         return "rule.target_unknown"
-    source = kind.source.find_field(rule.source)
+    source = kind.source.find_field(rule.source) or kind.derived_field(rule.source)
     if target is not None and not _fits(source.kind if source else Text, target.kind):
         return "rule.kind_mismatch"
     return ""
@@ -476,14 +483,20 @@ def _value_map_faults(kind: FlowKind, config: Config) -> list[Fault]:
 
 
 def ownership_faults(flow: Flow, config: Config) -> list[Fault]:
-    """Each field of a target has one owner among the flows that are on."""
+    """Each field of a target has one owner among the flows that are on, and each thing that both systems keep one
+    master."""
     kind = FLOW_KINDS[flow.kind]
-    mine = _owned_fields(kind, config)
-    others = Flow.objects.filter(target_id=flow.target_id).exclude(pk=flow.pk).exclude(mode=Mode.OFF)
+    mine, pair = _owned_fields(kind, config), {flow.source_id, flow.target_id}
+    others = Flow.objects.filter(Q(target_id__in=pair) | Q(source_id__in=pair)).exclude(pk=flow.pk)
     faults = []
-    for other in others.prefetch_related("rules", "value_maps"):
+    for other in others.exclude(mode=Mode.OFF).prefetch_related("rules", "value_maps"):
         theirs = FLOW_KINDS[other.kind]
-        if theirs.target.name == kind.target.name:
+        if {other.source_id, other.target_id} == pair and (
+            theirs.name in kind.excludes or kind.name in theirs.excludes
+        ):
+            sentence = f"The flow {other.name} is on, and only one of the two may be: stock has one master."
+            faults.append(Fault("mode", "flow.two_masters", sentence))
+        if other.target_id == flow.target_id and theirs.target.name == kind.target.name:
             faults += [
                 Fault(f"rules.{name}", "rule.target_owned", f"“{name}” is already written by the flow {other.name}.")
                 for name in sorted(mine & _owned_fields(theirs, config_of(other)))
@@ -492,7 +505,7 @@ def ownership_faults(flow: Flow, config: Config) -> list[Fault]:
 
 
 def _owned_fields(kind: FlowKind, config: Config) -> frozenset[str]:
-    return frozenset(rule.target for rule in effective_rules(kind, config)) | {kind.marker}
+    return (frozenset(rule.target for rule in effective_rules(kind, config)) | {kind.marker}) - {""}
 
 
 def _direction_faults(kind: FlowKind, source: Connection, target: Connection) -> list[Fault]:

@@ -19,7 +19,7 @@ from integrations.core.records import Draft, Record, State
 from integrations.core.values import Text
 from integrations.flows.kind import Wish
 from integrations.models import BUCKETS, IN_FLIGHT, OPEN, Delivery, DeliveryState, Flow, LinkState, Mode, Run, RunState
-from integrations.services import connections, merges, synclog
+from integrations.services import connections, merges, seen, synclog
 from integrations.services.counts import Moves, bucket_of
 from integrations.services.jobs import Job, load_job
 from integrations.services.reading import read_each
@@ -50,7 +50,7 @@ def start_run(flow_id: int, *, trigger: str, now: datetime) -> Run | None:
     less two days (late rows).
     """
     flow = Flow.objects.select_for_update(no_key=True).get(pk=flow_id)
-    live = Run.objects.filter(flow=flow, state=RunState.RUNNING).exists()
+    live = Run.objects.filter(flow=flow, state=RunState.RUNNING, is_backfill=False).exists()
     if live or flow.mode == Mode.OFF or flow.stopped_code:
         return None
     cut_off = _cut_off(flow)
@@ -85,7 +85,7 @@ def start_run(flow_id: int, *, trigger: str, now: datetime) -> Run | None:
 
 def _cut_off(flow: Flow) -> Run | None:
     """The flow's last run, if it was to read everything and failed: a new run goes on where it stood."""
-    last: Run | None = Run.objects.filter(flow=flow).order_by("-pk").first()
+    last: Run | None = Run.objects.filter(flow=flow, is_backfill=False).order_by("-pk").first()
     return last if last and last.state == RunState.FAILED and last.since is None else None
 
 
@@ -187,6 +187,10 @@ class Known:
     flying: dict[str, bytes | None] = field(default_factory=dict)
     readings: dict[str, str] = field(default_factory=dict)
 
+    def has(self, key: str) -> bool:
+        """Whether anything was ever wished for this record."""
+        return key in self.linked or key in self.open or key in self.flying
+
     def made_of(self, key: str, reading: Callable[[Record], str], record: Record) -> bool:
         """Whether the last delivered wish was made of this very reading and nothing came after it: then there is no need
         to make it again."""
@@ -199,7 +203,7 @@ class PageReader:
 
     def __init__(self, job: Job, run: Run, flow: Flow, client: Client) -> None:
         self.job, self.run, self.fence, self.client = job, run, run.fence, client
-        self.starts_at = start_instant(flow)
+        self.starts_at = run.made_from if run.is_backfill else start_instant(flow)
         self.watermark = flow.watermark
         self.pilot = frozenset(flow.pilot_keys) if flow.mode == Mode.PILOT else None
         self.place = run.place
@@ -263,6 +267,7 @@ class PageReader:
         outbox = Outbox(self.job, self.run.pk, known, moves=moves, log=log, now=now, backfill=backfill)
         outbox.withdraw(gone)
         outbox.put(wishes)
+        seen.count(self.job, [wish.record for wish in wishes], now)
         self._advance(page, moves, now)
         log.save()
 
@@ -275,7 +280,7 @@ class PageReader:
         for record in (*page.records, *survivors.values()):
             if record.state is State.MERGED:
                 continue
-            skip = self._left_out(record)
+            skip = self._left_out(record, known)
             if skip:
                 moves.read(self.run.pk, "skipped")
                 log.add(record.key, "skip", "skipped", code=skip)
@@ -298,12 +303,12 @@ class PageReader:
             return frozenset()
         return frozenset(record.key for record in page.records if record.changed_at and record.changed_at <= edge)
 
-    def _left_out(self, record: Record) -> str:
+    def _left_out(self, record: Record, known: Known) -> str:
+        """A record older than the flow's start is left out, unless a backfill brought it in: then it is kept up."""
         if self.pilot is not None and record.key not in self.pilot:
             return "mode.pilot"
-        if self.starts_at and record.created_at and record.created_at < self.starts_at:
-            return "mode.before_start"
-        return ""
+        is_older = self.starts_at and record.created_at and record.created_at < self.starts_at
+        return "mode.before_start" if is_older and not known.has(record.key) else ""
 
     def _advance(self, page: Page, moves: Moves, now: datetime) -> None:
         newest = max((record.changed_at for record in page.records if record.changed_at), default=None)
@@ -401,6 +406,7 @@ class Outbox:
         "guarded",
         "backfill",
         "not_before",
+        "changed_at",
         "created_at",
         "held_at",
     )
@@ -443,7 +449,11 @@ class Outbox:
         self.moves.read(self.run_id, bucket)
         if wish.problems:
             self.log.add(
-                key, "map", "held", code=wish.problems[0][0], fields=[name for _, name in wish.problems if name]
+                key,
+                "map",
+                "held",
+                code=wish.problems[0][0],
+                fields=[name for _, name in wish.problems if name in self.job.kinds],
             )
         return self._values(wish, print_of_wish)
 
@@ -501,6 +511,7 @@ class Outbox:
             bool(draft and draft.gone),
             self.backfill,
             self.now,
+            record.changed_at,
             self.now,
             None if draft else self.now,
         )
@@ -516,7 +527,7 @@ def finish_pass(job: Job, run_id: int, fence: int, now: datetime) -> None:
     ):
         raise LeaseLost
     flow = Flow.objects.select_for_update(no_key=True).get(pk=job.flow_id)  # others insert rows that refer to it
-    if watermark and (flow.watermark is None or watermark > flow.watermark):
+    if watermark and not run.is_backfill and (flow.watermark is None or watermark > flow.watermark):
         flow.watermark = watermark
     flow.last_success_at = now
     flow.save(update_fields=["watermark", "last_success_at"])

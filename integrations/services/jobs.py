@@ -24,6 +24,7 @@ from integrations.vault import Vault, open_vault
 from tenants.models import Tenant
 
 DRAFT_FORMAT = 1
+RULES_MAY_KNOW = ("taxes_included", "location")
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -115,9 +116,8 @@ def load_job(flow_id: int, *, revision_number: int | None = None) -> Job:
     number = flow.revision_number if revision_number is None else revision_number
     stored = FlowRevision.objects.filter(flow_id=flow_id, number=number).values_list("config", flat=True).first()
     tenant = Tenant.objects.get(pk=flow.tenant_id)
-    plan = make_plan(
-        FLOW_KINDS[flow.kind], Config.from_json(stored or {}), clinic_context(tenant), flow.source.released_fields
-    )
+    context = clinic_context(tenant, flow.target)
+    plan = make_plan(FLOW_KINDS[flow.kind], Config.from_json(stored or {}), context, flow.source.released_fields)
     vault = open_vault(flow.tenant_id)
     return Job(
         tenant_id=flow.tenant_id,
@@ -151,5 +151,7 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def clinic_context(tenant: Tenant) -> Context:
-    return Context(country=tenant.country, zone=tenant.time_zone, currency=tenant.currency)
+def clinic_context(tenant: Tenant, target: Connection) -> Context:
+    """What rules may know of the clinic, and of the account they write to."""
+    facts = {name: str(target.facts[name]) for name in RULES_MAY_KNOW if target.facts.get(name)}
+    return Context(country=tenant.country, zone=tenant.time_zone, currency=tenant.currency, target=facts)

@@ -35,7 +35,7 @@ def resolve(batch: Batch) -> None:
         with batch.tx():
             known = _targets(batch.job, parent, {key for keys in asked.values() for key in keys})
         missing = {key for keys in asked.values() for key in keys} - known.keys()
-        drops = bool(parent.setting) and batch.job.plan.context.settings[parent.setting] == "drop"
+        drops = _drops(batch.job, parent)
         coming = _coming(batch, parent, missing) if missing and not drops else set()
         for item, keys in asked.items():
             lost = sorted(keys - known.keys())
@@ -45,6 +45,24 @@ def resolve(batch: Batch) -> None:
                 item.wanted[parent.field] = _placed(item.wanted[parent.field], known, batch.job)
     for item in batch.items:
         item.looks = item.looks if item.was_uncertain else 0  # they were waits; an unclear create counts its own
+
+
+def placed(job: Job, wanted: Mapping[str, Value]) -> tuple[dict[str, Value], tuple[str, ...]]:
+    """One wish with the keys of targets in place, and the names of those fields whose parent has no link. Call inside
+    the clinic's transaction."""
+    made, missing = dict(wanted), []
+    for parent in job.kind.parents:
+        keys = _keys(made.get(parent.field))
+        known = _targets(job, parent, keys) if keys else {}
+        if keys - known.keys() and not _drops(job, parent):
+            missing.append(parent.field)
+        elif keys:
+            made[parent.field] = _placed(made[parent.field], known, job)
+    return made, tuple(missing)
+
+
+def _drops(job: Job, parent: Parent) -> bool:
+    return bool(parent.setting) and job.plan.context.settings[parent.setting] == "drop"
 
 
 def _keys(value: Value) -> set[str]:

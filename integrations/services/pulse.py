@@ -30,7 +30,7 @@ SELECT f.tenant_id, f.id FROM integrations_flow f JOIN integrations_connection c
 WHERE f.mode <> 'off' AND f.stopped_code = '' AND (f.next_due_at IS NULL OR f.next_due_at <= %(now)s)
   AND (%(flows)s::bigint[] IS NULL OR f.id = ANY(%(flows)s)) AND {_CALLABLE}
   AND NOT EXISTS (SELECT FROM integrations_run r
-                  WHERE r.tenant_id = f.tenant_id AND r.flow_id = f.id AND r.state = 'running')
+                  WHERE r.tenant_id = f.tenant_id AND r.flow_id = f.id AND r.state = 'running' AND NOT r.is_backfill)
 ORDER BY f.next_due_at NULLS FIRST LIMIT %(limit)s
 """  # noqa: S608 - constants only
 

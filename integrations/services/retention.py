@@ -35,7 +35,7 @@ def _aged_runs() -> QuerySet[Run]:
     """Runs nothing refers to any more. A run with an open delivery stays: its counts still move."""
     edge = app_now() - timedelta(days=settings.SUTURE_KEEP_RUN_DAYS)
     left = Delivery.objects.filter(run_id=OuterRef("pk"))
-    return Run.objects.exclude(state=RunState.RUNNING).filter(~Exists(left), started_at__lt=edge)
+    return Run.objects.exclude(state__in=(RunState.RUNNING, RunState.PAUSED)).filter(~Exists(left), started_at__lt=edge)
 
 
 def _in_pages(tenant_id: int, aged: Callable[[], QuerySet[Any]]) -> int:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from integrations.models import BUCKETS, Connection, ConnectionState, Flow, Mode, Run, RunState
-from integrations.services import connections, intake, pulse
+from integrations.services import connections, freshness, intake, pulse
 from integrations.services.delivery import drain
 from integrations.services.schedule import BadSchedule, next_due
 from integrations.toolkit.http import Client
@@ -73,23 +73,26 @@ class _Openings:
         return {pk: (name, client.calls) for pk, (name, client) in self.opened.items()}
 
 
-def begin_run(tenant_id: int, flow_id: int, *, trigger: str) -> int | None:
+def begin_run(tenant_id: int, flow_id: int, *, trigger: str = "sync") -> int | None:
     """Starts a run of a flow, or finds the live one; says when the flow is due next. None when it may not run."""
     with tenant_tx(tenant_id, reason="start run"):
-        flow = Flow.objects.select_related("tenant").get(pk=flow_id)
+        flow = Flow.objects.select_related("tenant", "source").get(pk=flow_id)
         now = app_now()
         run = intake.start_run(flow_id, trigger=trigger, now=now)
         due = _next_due(flow, now)
         Flow.objects.filter(pk=flow_id).update(next_due_at=due)
         if run is not None:
             return run.pk
-        return Run.objects.filter(flow=flow, state=RunState.RUNNING).values_list("pk", flat=True).first()
+        running = Run.objects.filter(flow=flow, state=RunState.RUNNING, is_backfill=False)
+        return running.values_list("pk", flat=True).first()
 
 
 def _next_due(flow: Flow, now: datetime) -> datetime:
     """A schedule nobody can read (forms refuse them) delays its own flow, and stops no other."""
+    if flow.urgent:
+        return now + timedelta(seconds=freshness.poll_s(flow, now))
     try:
-        return next_due("30s" if flow.urgent else flow.every, zone=flow.tenant.time_zone, after=now, name=f"{flow.pk}")
+        return next_due(flow.every, zone=flow.tenant.time_zone, after=now, name=f"{flow.pk}")
     except BadSchedule:
         logger.error("flow %d of tenant %d has a schedule that cannot be read", flow.pk, flow.tenant_id)
         return now + BAD_SCHEDULE_WAIT
@@ -102,8 +105,11 @@ def sync(
     until_idle: bool = False,
     max_wait_s: float = 600,
     tell: Callable[[list[FlowReport]], None] = lambda _: None,
+    begin: Callable[[int, int], int | None] | None = None,
 ) -> Report:
     """Runs every chosen flow once and delivers; with ``until_idle`` waits for what becomes due within ``max_wait_s``.
+
+    ``begin`` starts or finds a flow's run, given the clinic and the flow; without one it is an ordinary pass.
 
     ``tell`` is called now and then with the counts so far, for a progress display.
     """
@@ -111,7 +117,7 @@ def sync(
     reports = [report for tenant in _tenants(tenant_slug) for report in _flows_of(tenant, flow_name)]
     openings = _Openings()
     for report in reports:
-        report.run_id = begin_run(report.tenant_id, report.flow_id, trigger="sync")
+        report.run_id = (begin or begin_run)(report.tenant_id, report.flow_id)
     only = pulse.Only([report.flow_id for report in reports], sorted({report.target_id for report in reports}))
     before = {report.flow_id: _totals(report) for report in reports}
     while reports:

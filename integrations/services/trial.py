@@ -15,7 +15,8 @@ from integrations.core.records import Record, State
 from integrations.core.values import Value
 from integrations.flows.kind import Config, Plan, Wish, make_plan
 from integrations.models import Connection, Link, LinkState
-from integrations.services import connections
+from integrations.services import connections, parents
+from integrations.services.children import MISSING
 from integrations.services.jobs import Job, load_job
 from integrations.services.merges import links_of
 from integrations.toolkit.http import Client
@@ -134,6 +135,11 @@ def _compared(job: Job, record: Record, wish: Wish, look: _Look, client: Client)
         for name, value in draft.fields.items()
         if name not in look.dropped or job.digest(name, value) != look.dropped[name]
     }
+    with tenant_tx(job.tenant_id, reason="try a record"):
+        wanted, missing = parents.placed(job, wanted)
+    if missing:
+        fields = _fields(job.plan, record, wish, current=look.current)
+        return Trial(record.key, look.link, "hold", MISSING, fields)
     notes = list(wish.notes)
     if look.current is None:
         decision = _judge(job, record.key, wanted, client)
@@ -156,11 +162,13 @@ def _compared(job: Job, record: Record, wish: Wish, look: _Look, client: Client)
             digest=job.digest,
             written=look.digests,
             policies=job.plan.policies,
+            fixed=job.plan.fixed,
         )
-        action = "hold" if patch.conflicts else ("archive" if draft.gone else "update") if patch else "nothing"
+        stuck = patch.conflicts or patch.fixed
+        action = "hold" if stuck else ("archive" if draft.gone else "update") if patch else "nothing"
     wish = replace(wish, notes=(*notes, *patch.notes))
     fields = _fields(job.plan, record, wish, current=look.current, writes=patch.fields)
-    code = "field.conflict" if patch.conflicts else ""
+    code = "field.conflict" if patch.conflicts else "field.fixed" if patch.fixed else ""
     return Trial(record.key, look.current.key if look.current else "", action, code, fields)
 
 
@@ -172,7 +180,9 @@ def _judge(job: Job, key: str, wanted: Mapping[str, Value], client: Client) -> D
         for one in job.kind.matching.natural
         if (text := job.kind_of(one.field).canon(wanted.get(one.field)))
     }
-    answer = job.target_stream.find(client, [Wanted(key, key, keys)], job.plan.target_fields, job.kind.marker)[key]
+    answer = job.target_stream.find(client, [Wanted(key, key, keys, wanted)], job.plan.target_fields, job.kind.marker)[
+        key
+    ]
     candidates = [record.key for records in answer.by_key.values() for record in records]
     taken = _taken(job, candidates)
     judge = Judge(job.kind.matching, job.plan.context.settings, taken.__contains__, job.kind_of)
@@ -194,8 +204,7 @@ def _fields(
     writes: Mapping[str, Value] | None = None,
 ) -> tuple[FieldTrial, ...]:
     """Every rule at work, then the fields a draft holds without a rule (what an archived record asks for)."""
-    derived = {one.name: one.compute(record.values, plan.context) for one in plan.kind.derived}
-    values = {**record.values, **derived}
+    values = plan.source_values(record)
     mapped = plan.mapper(values)
     made = wish.draft.fields if wish.draft else mapped.fields
     codes = {note.field: (note.code, False) for note in (*mapped.notes, *wish.notes)}

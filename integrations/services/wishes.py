@@ -69,7 +69,7 @@ def _refill_one(batch: Batch, item: Item, record: Record | None) -> None:
     if wish.skip:
         batch.finish(item, settlement.skipped(item, wish.skip))
     elif wish.draft is None:
-        batch.finish(item, settlement.held(item, wish.problems[0][0]))
+        batch.finish(item, settlement.held(item, wish.problems[0][0], detail=wish.problems[0][1]))
     else:
         item.draft, item.wish = wish.draft, batch.job.fingerprint(wish.draft)
 

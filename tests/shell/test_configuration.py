@@ -123,7 +123,7 @@ def test_all_mistakes_are_told_at_once(flow: Flow) -> None:
 def test_a_value_map_takes_the_actions_of_its_kind_only(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
     """C19: a line, the catch-all, and an action nobody knows."""
     spec = ValueMapSpec(
-        "status", "Invoice status", {"*": "hold"}, (("mark_paid", "Mark paid"), ("hold", "Ask a person"))
+        "status", "Invoice status", "status", {"*": "hold"}, (("mark_paid", "Mark paid"), ("hold", "Ask a person"))
     )
     kind: FlowKind = replace(FLOW_KINDS[KIND], value_maps=(spec,))
     monkeypatch.setitem(FLOW_KINDS, KIND, kind)

@@ -1,0 +1,1 @@
+"""Cliniko and Shopify: what flows between them, a module for each kind."""

@@ -1,0 +1,143 @@
+"""Backfill: a flow's history, by explicit request only (A02, A16, A23, K42).
+
+A pass of its own beside the flow's ordinary ones. It reads everything, lets through what was made from a day on whatever
+the flow's start, and may be paused, killed and carried on: its place is kept page by page, and the gate makes reading
+twice harmless.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from zoneinfo import ZoneInfo
+
+from integrations.connectors import CONNECTORS
+from integrations.connectors.base import Ask, Connector
+from integrations.models import Connection, Flow, Mode, QuotaBudget, Run, RunState
+from integrations.services import connections
+from integrations.services.jobs import load_job
+from integrations.toolkit.http import Client
+from tenants.walls import tenant_tx
+
+LIVE = (RunState.RUNNING, RunState.PAUSED)
+SETTLING = 200
+
+
+class Refused(ValueError):
+    """What was asked cannot be done; the message is a sentence for the person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a backfill will read, and how long the two vendors' limits make it last, in seconds. Reading and writing go on
+    at the same time."""
+
+    records: int | None
+    read_s: float
+    write_s: float
+
+    @property
+    def seconds(self) -> float:
+        return max(self.read_s, self.write_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a backfill is. ``share`` is 0 to 1, None while nobody said how much there is; ``left_s`` is told from the
+    pace so far."""
+
+    read: int
+    expected: int | None
+    waiting: int
+    share: float | None
+    left_s: float | None
+
+
+def begin(flow_id: int, *, since: date | None, now: datetime) -> Run:
+    """A new backfill of this flow, or the one that is under way, carried on if it was paused. Call inside the clinic's
+    transaction. Raises Refused for a flow that is off, and for another beginning than the one under way has."""
+    flow = Flow.objects.select_for_update(of=("self",), no_key=True).select_related("tenant").get(pk=flow_id)
+    if flow.mode == Mode.OFF:
+        raise Refused("The flow is off. Set it to preview, pilot or live first.")
+    made_from = _start_of(since, flow.tenant.time_zone) if since else None
+    live: Run | None = live_of(flow_id)
+    if live is not None:
+        if live.made_from != made_from:
+            raise Refused("A backfill with another beginning is under way. Let it end, or stop it first.")
+        resume(live)
+        return live
+    run: Run = Run.objects.create(
+        tenant_id=flow.tenant_id,
+        flow=flow,
+        trigger="backfill",
+        revision_number=flow.revision_number,
+        is_backfill=True,
+        made_from=made_from,
+        started_at=now,
+    )
+    return run
+
+
+def live_of(flow_id: int) -> Run | None:
+    """The backfill that is under way or paused. Call inside the clinic's scope."""
+    run: Run | None = Run.objects.filter(flow_id=flow_id, is_backfill=True, state__in=LIVE).first()
+    return run
+
+
+def pause(run: Run) -> bool:
+    """Reads nothing more until it is resumed; what was read is delivered. False if it had ended."""
+    return bool(Run.objects.filter(pk=run.pk, state=RunState.RUNNING).update(state=RunState.PAUSED, lease_until=None))
+
+
+def resume(run: Run) -> bool:
+    return bool(Run.objects.filter(pk=run.pk, state=RunState.PAUSED).update(state=RunState.RUNNING, not_before=None))
+
+
+def stop(run: Run, now: datetime) -> bool:
+    """Ends it where it stands. What was read is delivered, and another backfill may begin."""
+    return bool(
+        Run.objects.filter(pk=run.pk, state__in=LIVE).update(state=RunState.STOPPED, finished_at=now, lease_until=None)
+    )
+
+
+def estimate(tenant_id: int, flow_id: int, *, client: Client | None = None) -> Estimate:
+    """Asks the source how much there is (one page) and reckons with both limits. Raises SyncError if it does not answer."""
+    with tenant_tx(tenant_id, reason="estimate"):
+        job = load_job(flow_id)
+        paces = {side.pk: _per_second(side) for side in (job.source, job.target)}
+    read_page = job.source_stream.read_page
+    if read_page is None:
+        return Estimate(None, 0, 0)
+    client = client or connections.open_client(tenant_id, job.source, interactive=True)
+    total = read_page(client, Ask(None, frozenset()), None).total
+    records = total or 0
+    return Estimate(
+        total,
+        records * job.source_stream.read_cost / paces[job.source.pk],
+        records * job.target_stream.write_cost / paces[job.target.pk],
+    )
+
+
+def _per_second(side: Connection) -> float:
+    """How much of its limit this account may spend in a second: as its budget was found to be, else as the vendor says."""
+    connector: Connector = CONNECTORS[side.vendor]
+    row = QuotaBudget.objects.filter(vendor=side.vendor, subject=side.quota_subject).first()
+    return row.amount / row.per_s if row else connector.limit.amount / connector.limit.per_s
+
+
+def progress(run: Run, now: datetime) -> Progress:
+    """How far it is, by what was read and what still waits to be delivered."""
+    settled = run.read - run.waiting - run.uncertain
+    if not run.expected:
+        return Progress(run.read, run.expected, run.waiting, None, None)
+    share = min(1.0, settled / run.expected)
+    spent = (now - run.started_at).total_seconds()
+    left = spent * (run.expected - settled) / settled if settled >= SETTLING else None
+    return Progress(run.read, run.expected, run.waiting, share, max(0.0, left) if left is not None else None)
+
+
+def _start_of(day: date, zone: str) -> datetime:
+    return datetime.combine(day, time(), tzinfo=ZoneInfo(zone)).astimezone(UTC)
+
+
+def is_idle(run: Run) -> bool:
+    """Whether all that it read has come to an end or to a person."""
+    return run.state not in LIVE and not (run.waiting or run.uncertain)
