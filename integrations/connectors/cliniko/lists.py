@@ -149,7 +149,7 @@ def newest_change(client: Client, listing: Listing) -> datetime | None:
     """The newest stamp in a list, None in an empty one."""
     reply = client.get(listing.path, (("sort", f"{listing.stamp}:desc"), ("per_page", "1"), ARCHIVED_TOO))
     rows = Answered.parse(reply, listing).rows
-    return payload.instant(rows[0], listing.stamp) if rows else None
+    return payload.optional_instant(rows[0], listing.stamp) if rows else None
 
 
 def decode_all(decode: Decode, rows: Sequence[Json], collection: str) -> tuple[list[Record], Broken]:
@@ -243,13 +243,13 @@ def _records(client: Client, source: Source, part: Part, rows: Sequence[Json], a
     return [_changed_by(record, named[record.key]) for record in records], broken
 
 
-def _named(part: Part, rows: Sequence[Json]) -> dict[str, datetime]:
+def _named(part: Part, rows: Sequence[Json]) -> dict[str, datetime | None]:
     """The keys that rows of another list name, each with the newest stamp that names it."""
-    named: dict[str, datetime] = {}
+    named: dict[str, datetime | None] = {}
     for row in rows:
-        key, stamp = reference(row, part.names), payload.instant(row, part.listing.stamp)
+        key, stamp = reference(row, part.names), payload.optional_instant(row, part.listing.stamp)
         if key is not None:
-            named[key] = max(stamp, named.get(key, stamp))
+            named[key] = max((at for at in (stamp, named.get(key)) if at), default=None)
     return named
 
 
@@ -259,9 +259,9 @@ def _came_before(row: Json, since: datetime | None) -> bool:
     return stamp is not None and since is not None and stamp >= since.replace(microsecond=0)
 
 
-def _changed_by(record: Record, stamp: datetime) -> Record:
+def _changed_by(record: Record, stamp: datetime | None) -> Record:
     """The record as changed when the other row was written; the watermark could not move past that row otherwise."""
-    return replace(record, changed_at=max(stamp, record.changed_at or stamp))
+    return replace(record, changed_at=max((at for at in (stamp, record.changed_at) if at), default=None))
 
 
 def _decode_one(decode: Decode, row: Json) -> Record:
