@@ -14,6 +14,7 @@ from integrations.connectors.cliniko import sandbox as cliniko
 from integrations.connectors.cliniko.sandbox import ClinikoVendor
 from integrations.connectors.cliniko.sandbox_lists import Row
 from integrations.connectors.cliniko.sandbox_people import history, seed_clinic
+from integrations.connectors.cliniko.sandbox_trade import seed_trade
 from integrations.connectors.cliniko.sandbox_world import ClinikoWorld, phone_number
 from integrations.connectors.sandbox_kit import Server
 from integrations.connectors.shopify import sandbox as shopify
@@ -137,6 +138,7 @@ def _practices(world: ClinikoWorld) -> None:
         rows = list(people)
         for row, stamps in zip(rows, history(world, count=len(rows), days=300), strict=True):
             world.add_patient(account, **row, **stamps)
+        seed_trade(world, account)
     archived = next(key for key, row in ridge.patients.items() if row["email"])
     world.archive(archived)
 

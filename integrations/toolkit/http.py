@@ -77,6 +77,7 @@ class Client(Protocol):
     facts: Mapping[str, str]
     gate: Gate
     calls: int  # requests sent so far
+    memo: dict[str, object]  # what a connector remembers for as long as this client lives
 
     def get(self, path: str, params: Sequence[tuple[str, str]] = ()) -> Reply: ...
 
@@ -128,6 +129,7 @@ class HttpClient:
         self.account = account
         self.facts = facts
         self.calls = 0
+        self.memo: dict[str, object] = {}
         self.gate = gate
         self._tenant_id = tenant_id
         self._errors = errors

@@ -168,6 +168,7 @@ class Script:
         self.account = ""
         self.facts = facts
         self.gate = CountingGate()
+        self.memo: dict[str, object] = {}
         self.asked: list[tuple[str, object]] = []
         self._answers = list(answers)
 

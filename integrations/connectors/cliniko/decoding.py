@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from operator import itemgetter
 
+from integrations.connectors.cliniko.rows import linked_key, row_key, state_of, version_of
 from integrations.core.records import Record, State
 from integrations.core.values import Value
 from integrations.toolkit import payload
@@ -20,14 +20,11 @@ TEXTS = (
 )  # fmt: skip
 ANSWERS = ("accepted_email_marketing", "accepted_sms_marketing", "accepted_privacy_policy")
 
-_ENDS = ("archived_at", "deleted_at", "merged_at")
 _NAMES = (*TEXTS, *ANSWERS)
 _pick_texts = itemgetter(*TEXTS)
 _pick_answers = itemgetter(*ANSWERS)
 _ABSENT = object()
 _NOT_SLUG = re.compile(r"[^a-z0-9]+")
-_SECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
-_MAX_ID_DIGITS = 20  # a 64-bit number has 19
 
 
 def custom_field_slug(name: str) -> str:
@@ -49,41 +46,20 @@ def decoder(fields: frozenset[str]) -> Decode:
         _add_phones(values, row)
         if slugs:
             _add_custom_fields(values, row, slugs)
-        version, updated_at = _version(row)
+        version, updated_at = version_of(row)
         created_at = payload.optional_instant(row, "created_at")
-        if not (row.get("archived_at") or row.get("deleted_at") or row.get("merged_at")):
-            return Record(key, version, values, changed_at=updated_at, created_at=created_at)
-        ends = [at for name in _ENDS if (at := payload.optional_instant(row, name))]
+        state, changed_at = state_of(row, updated_at)
+        if state is State.LIVE:
+            return Record(key, version, values, changed_at=changed_at, created_at=created_at)
         merged_into = _merged_into(row, key)
-        state = State.MERGED if merged_into else State.ARCHIVED
-        return Record(key, version, values, state, merged_into, max(updated_at, *ends), created_at)
+        return Record(key, version, values, State.MERGED if merged_into else state, merged_into, changed_at, created_at)
 
     return decode
 
 
 def patient_key(row: Json) -> str:
-    """The id as text: a string of digits, a bare whole number, or what the record's own link says.
-
-    Raises VendorChanged if none of them tells it: a number with a point or an exponent has lost its last digits.
-    """
-    given = row.get("id")
-    if type(given) is str and given.isascii() and given.isdigit() and len(given) <= _MAX_ID_DIGITS:
-        return given
-    if type(given) is int and 0 < given < 2**63:
-        return str(given)
-    linked = linked_key(row.get("links"))
-    if linked:
-        return linked
-    raise payload.wrong("patients[].id", "id", given)
-
-
-def linked_key(links: object) -> str:
-    """The id at the end of ``{"self": "https://.../patients/17"}``, ``""`` if there is none."""
-    address = links.get("self") if isinstance(links, dict) else None
-    if not isinstance(address, str):
-        return ""
-    key = address.partition("?")[0].rstrip("/").rpartition("/")[2]
-    return key if key.isascii() and key.isdigit() and len(key) <= _MAX_ID_DIGITS else ""
+    """The patient's id as text. Raises VendorChanged if the row does not tell it."""
+    return row_key(row, "patients")
 
 
 def _plain_values(row: Json) -> dict[str, Value]:
@@ -180,21 +156,6 @@ def _custom_value(field: Json) -> str | None:
     if other is not None and other.get("selected") is True:
         chosen.append(payload.optional_text(other, "value", at))
     return ", ".join(name for name in chosen if name) or None
-
-
-def _version(row: Json) -> tuple[str, datetime]:
-    """``updated_at`` as text that sorts like the instant it names, and as that instant.
-
-    Whether archiving touches it is not documented; two readings with equal versions may thus differ in their state.
-    """
-    text = row.get("updated_at")
-    if isinstance(text, str) and _SECONDS.fullmatch(text):
-        try:
-            return text, datetime.fromisoformat(text)
-        except ValueError:
-            pass  # a thirteenth month: told below
-    instant = payload.instant(row, "updated_at")
-    return instant.strftime("%Y-%m-%dT%H:%M:%SZ"), instant
 
 
 def _merged_into(row: Json, key: str) -> str:

@@ -9,8 +9,12 @@ import re
 from collections.abc import Mapping
 
 from integrations.connectors.base import Account, Connector, Credential
+from integrations.connectors.cliniko.adjustments import STOCK_ADJUSTMENTS
+from integrations.connectors.cliniko.invoices import INVOICES
 from integrations.connectors.cliniko.patients import PATIENTS
 from integrations.connectors.cliniko.probe import verify
+from integrations.connectors.cliniko.products import PRODUCTS
+from integrations.connectors.cliniko.stock import STOCK
 from integrations.toolkit.addresses import https_origin
 from integrations.toolkit.http import Limit, LimitStyle
 from integrations.toolkit.refusals import ErrorRule, throttled_until
@@ -110,7 +114,7 @@ CLINIKO = Connector(
         ),
     ),
     limit=Limit(LimitStyle.REQUESTS, amount=200, per_s=60),  # per user who owns the key, not per account
-    streams=(PATIENTS,),
+    streams=(PATIENTS, PRODUCTS, STOCK, INVOICES, STOCK_ADJUSTMENTS),
     normalise_account=normalise_account,
     origin=origin,
     headers=headers,

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from integrations.connectors.base import Probe
 from integrations.connectors.cliniko.decoding import custom_field_slug
+from integrations.connectors.cliniko.zones import zone_of
 from integrations.core.errors import AccountError, Rejected, VendorChanged
 from integrations.toolkit import payload
 from integrations.toolkit.http import Client
@@ -19,12 +19,6 @@ _SHARD = re.compile(r"[a-z]{2}[0-9]{1,2}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
 
 _NOT_FOR_US = (AccountError, Rejected, VendorChanged)  # what an optional read may answer without stopping the probe
-
-# Labels that Cliniko shows where it names no IANA zone.
-_ZONE_OF_LABEL = {
-    city: f"Australia/{city}"
-    for city in ("Adelaide", "Brisbane", "Canberra", "Darwin", "Hobart", "Melbourne", "Perth", "Sydney")
-} | {"Auckland": "Pacific/Auckland", "London": "Europe/London"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +79,11 @@ def _zone(client: Client, user: Json) -> tuple[str, tuple[Finding, ...]]:
     try:
         data = payload.as_object(client.get("/v1/businesses", (("per_page", "100"),)).data, "")
     except _NOT_FOR_US:
-        zone = _zone_of(user)
+        zone = zone_of(user)
         said = ("warning", "The key's owner may not read businesses, so the zone is taken from that user.")
         return zone, (said, *_missing(zone))
-    zones = list(dict.fromkeys(found for row in payload.items(data, "businesses") if (found := _zone_of(row))))
-    zone = zones[0] if zones else _zone_of(user)
+    zones = list(dict.fromkeys(found for row in payload.items(data, "businesses") if (found := zone_of(row))))
+    zone = zones[0] if zones else zone_of(user)
     if len(zones) > 1:
         told = f"The clinic's businesses lie in {len(zones)} time zones ({', '.join(zones)}); {zone} is used."
         return zone, (("warning", told),)
@@ -98,15 +92,6 @@ def _zone(client: Client, user: Json) -> tuple[str, tuple[Finding, ...]]:
 
 def _missing(zone: str) -> tuple[Finding, ...]:
     return () if zone else (("warning", "Cliniko names no usable time zone; choose the clinic's zone by hand."),)
-
-
-def _zone_of(row: Json) -> str:
-    """An IANA name that this machine knows, or ``""``."""
-    zone = _text(row, "time_zone_identifier") or _ZONE_OF_LABEL.get(_text(row, "time_zone"), "")
-    try:
-        return ZoneInfo(zone).key if zone else ""
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return ""
 
 
 def _settings(client: Client) -> _Settings:

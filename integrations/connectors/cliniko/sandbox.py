@@ -12,6 +12,8 @@ Besides the kit's own edits, ``/_sandbox/`` takes (all bodies optional unless sa
     POST   quirks {fields of Quirks}        POST limit {"amount", "window_s"}
     POST   fill {"count"}                   so many made-up patients       POST touch {"count"}: edits so many
     POST   persons {"path", "count"}        persons of a CSV file, see ``sandbox_people.load_csv``
+
+and for goods and invoices what ``sandbox_edits`` says.
 """
 
 import base64
@@ -20,8 +22,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from integrations.connectors.cliniko import sandbox_people
+from integrations.connectors.cliniko import sandbox_edits, sandbox_people
+from integrations.connectors.cliniko.sandbox_goods import ADJUSTMENTS, PRODUCTS, TAXES, post_adjustment
+from integrations.connectors.cliniko.sandbox_invoices import INVOICES, ITEMS
 from integrations.connectors.cliniko.sandbox_lists import BadFilter, Query, Row
+from integrations.connectors.cliniko.sandbox_shelves import Asked, answer_list, answer_one, shown
+from integrations.connectors.cliniko.sandbox_staff import USERS, businesses, owner_row, practitioners, users
 from integrations.connectors.cliniko.sandbox_world import (
     CANARY,
     READ_ONLY,
@@ -50,6 +56,9 @@ _PHI = (
     "treatment_notes", "medical_alerts", "patient_attachments", "patient_forms", "patient_cases", "recalls",
     "communications", "relationships",
 )  # fmt: skip
+
+_SHELVES = {shelf.collection: shelf for shelf in (PRODUCTS, TAXES, ADJUSTMENTS, INVOICES, ITEMS)}
+_LISTS = {"businesses": businesses, "users": users, "practitioners": practitioners}
 
 Seed = Callable[[ClinikoWorld], None]
 
@@ -135,6 +144,8 @@ class ClinikoVendor:
             found = _forbidden() if user.role in ROLES_WITHOUT_PATIENTS else call.patients(parts[1:])
         elif version == "v1" and request.method == "GET":
             found = call.other(parts, user)
+        elif version == "v1" and request.method == "POST":
+            found = call.post(parts, user)
         return found or _not_found()
 
     # -- the edits
@@ -179,7 +190,7 @@ class ClinikoVendor:
                 keys = sandbox_people.load_csv(self.world, Path(str(given["path"])), count=count)
                 return json_response(200, {"loaded": len(keys)})
             case _:
-                return None
+                return sandbox_edits.answer(self.world, request.method, request.path.split("/"), given)
         return json_response(200, {"ok": True})
 
     def _add_key(self, given: Row) -> Row:
@@ -199,33 +210,27 @@ class _Call:
         self._request = request
         self._base = f"http://{request.headers.get('host', 'localhost')}/v1"
 
-    # -- people and places
+    # -- everything but patients
 
     def other(self, parts: Sequence[str], user: User) -> Response | None:
+        asked = Asked(self._world, self._account, self._request, self._base)
         match parts:
             case ["user"]:
-                return json_response(200, self.user(user))
+                return json_response(200, shown(asked, USERS, owner_row(user, self._account)))
             case ["settings", "public"]:
                 return json_response(200, self.settings(public=True))
             case ["settings"]:
                 allowed = user.role in ROLES_WITH_SETTINGS
                 return json_response(200, self.settings(public=False)) if allowed else _forbidden()
-            case ["businesses" | "users" | "practitioners" as collection]:
-                return self.small_list(collection)
             case [resource, *_] if resource in _PHI:
                 return _secret(resource)
-        return None
+        return _shelved(asked, parts)
 
-    def user(self, user: User) -> Row:
-        stamp = "2024-01-29T09:54:54Z"
-        zone = self._account.zones[0] if self._account.zones else None
-        return {
-            "id": user.id, "first_name": "Robin", "last_name": "Keeper", "title": None,
-            "email": "robin.keeper@example.com", "role": user.role, "active": user.active, "user_active": user.active,
-            "phone_numbers": [phone_number("0491 570 006")], "time_zone": zone.split("/")[-1] if zone else None,
-            "time_zone_identifier": zone, "created_at": stamp, "updated_at": stamp,
-            "links": {"self": f"{self._base}/users/{user.id}"},
-        }  # fmt: skip
+    def post(self, parts: Sequence[str], user: User) -> Response | None:
+        asked = Asked(self._world, self._account, self._request, self._base)
+        if list(parts) == ["stock_adjustments"]:
+            return post_adjustment(asked, _fields(self._request), user.id)
+        return None
 
     def settings(self, *, public: bool) -> Row:
         account = self._account
@@ -240,36 +245,6 @@ class _Call:
             "reminders": {"default_reminder_type": "SMS & Email"},
             "terminology": {"patient": "patient", "titles": ["Mr", "Ms", "Mx", "Dr"]},
         }  # fmt: skip
-
-    def small_list(self, collection: str) -> Response:
-        rows = {"businesses": self._businesses, "users": self._users, "practitioners": self._practitioners}[
-            collection
-        ]()
-        links = {"self": f"{self._base}/{collection}?page=1"}
-        return json_response(200, {collection: rows, "total_entries": len(rows), "links": links})
-
-    def _businesses(self) -> list[Row]:
-        stamp = "2024-01-29T09:54:54Z"
-        return [
-            {
-                "id": str(int(self._account.id) + number), "business_name": self._account.name,
-                "display_name": self._account.name, "label": self._account.name, "address_1": f"{number} Wharf Street",
-                "address_2": None, "city": zone.split("/")[-1], "state": None, "post_code": "2000",
-                "country_code": self._account.country_code, "time_zone": zone.split("/")[-1],
-                "time_zone_identifier": zone, "archived_at": None, "deleted_at": None, "created_at": stamp,
-                "updated_at": stamp, "links": {"self": f"{self._base}/businesses/{number}"},
-            }
-            for number, zone in enumerate(self._account.zones, start=1)
-        ]  # fmt: skip
-
-    def _users(self) -> list[Row]:
-        return [self.user(user) for user in self._world.users.values() if user.account_id == self._account.id]
-
-    def _practitioners(self) -> list[Row]:
-        return [
-            {"id": str(number), "first_name": first, "last_name": last, "label": f"{first} {last}", "active": True}
-            for number, (first, last) in enumerate((("Tama", "Reid"), ("Ines", "Okafor")), start=1)
-        ]
 
     # -- patients
 
@@ -342,6 +317,19 @@ class _Call:
         body = self._world.render(self._account, self._account.patients[key], self._base)
         headers = [("Location", f"{self._base}/patients/{key}")] if status == 201 else []
         return Response(status, body, headers)
+
+
+def _shelved(asked: Asked, parts: Sequence[str]) -> Response | None:
+    match parts:
+        case [collection] if collection in _LISTS:
+            return _LISTS[collection](asked)
+        case ["practitioners", "inactive"]:
+            return practitioners(asked, inactive=True)
+        case [collection] if collection in _SHELVES:
+            return answer_list(asked, _SHELVES[collection])
+        case [collection, key] if collection in _SHELVES:
+            return answer_one(asked, _SHELVES[collection], key)
+    return None
 
 
 def _accepted(given: Mapping[str, object]) -> Row:

@@ -161,14 +161,14 @@ def _by_text(field: str, operator: str, value: str) -> Select:
 
 
 def _by_number(field: str, operator: str, value: int) -> Select:
-    def number(row: Row) -> int:
-        return int(str(row[field]))
+    def present(rows: Sequence[Row]) -> list[tuple[int, Row]]:
+        return [(int(str(row[field])), row) for row in rows if row.get(field) is not None]
 
     return {
-        ">=": lambda rows: [row for row in rows if number(row) >= value],
-        ">": lambda rows: [row for row in rows if number(row) > value],
-        "<=": lambda rows: [row for row in rows if number(row) <= value],
-        "<": lambda rows: [row for row in rows if number(row) < value],
+        ">=": lambda rows: [row for number, row in present(rows) if number >= value],
+        ">": lambda rows: [row for number, row in present(rows) if number > value],
+        "<=": lambda rows: [row for number, row in present(rows) if number <= value],
+        "<": lambda rows: [row for number, row in present(rows) if number < value],
     }[operator]
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from integrations.connectors.cliniko.sandbox_lists import Row
+from integrations.connectors.cliniko.sandbox_trade import seed_trade
 from integrations.connectors.cliniko.sandbox_world import CANARY, Account, ClinikoWorld, phone_number
 
 HARBOUR_KEY = "MS0xLWhhcmJvdXItcGh5c2lv-au2"
@@ -67,7 +68,7 @@ CUSTOM_FIELDS: Row = {
 
 
 def seed_clinic(world: ClinikoWorld) -> Account:
-    """Harbour Physio with about sixty patients of every kind that a real clinic has."""
+    """Harbour Physio with about sixty patients of every kind that a real clinic has, and what it sold them."""
     clinic = world.add_account(HARBOUR_KEY, "Harbour Physio", custom_fields=CUSTOM_FIELDS)
     stamps = history(world, count=70, days=540)
     keys = [world.add_patient(clinic, **_plain_person(number), **next(stamps)) for number in range(40)]
@@ -77,6 +78,7 @@ def seed_clinic(world: ClinikoWorld) -> Account:
         world.archive(key)
     twin = world.add_patient(clinic, **(_plain_person(3) | {"address_1": None}), **next(stamps))
     world.merge(twin, keys[3])
+    seed_trade(world, clinic)
     return clinic
 
 

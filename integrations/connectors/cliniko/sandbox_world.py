@@ -50,11 +50,18 @@ class Quirks:
     loop_at_page: int = 0  # the next link of this page leads to the page itself
     foreign_next: str = ""  # an origin that next links lead to
     require_contact: bool = True
+    adjusting_touches_updated_at: bool = False  # of the product; not stated: the harder answer is the default
+    items_touch_their_invoice: bool = False  # the same
+    lists_of_foreign_ids: str = "taken"  # "refused" with a 400, or read up to the "first" comma
+    totals_as_text: bool = False  # an item's total as in 2022
 
 
 @dataclass(slots=True)
 class Account:
-    """One clinic. ``raw`` overrides keys of single patients in the answer as they are: {id: {key: anything}}."""
+    """One clinic. ``raw`` overrides keys of single rows in the answer as they are: {id: {key: anything}}.
+
+    ``shelves`` hold everything but patients: collection -> id -> row, see ``sandbox_shelves``.
+    """
 
     id: str
     name: str
@@ -65,6 +72,7 @@ class Account:
     xero: bool = False
     patients: dict[str, Row] = field(default_factory=dict)
     raw: dict[str, Row] = field(default_factory=dict)
+    shelves: dict[str, dict[str, Row]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +164,7 @@ class ClinikoWorld:
         row = {"id": key, "created_at": now, "updated_at": row.get("created_at") or now} | row
         home.patients[key] = row
         self._ordered.pop(home.id, None)
-        self._changed(key, None)
+        self.changed(key, None)
         return key
 
     def edit_patient(self, key: str, **given: object) -> None:
@@ -164,7 +172,7 @@ class ClinikoWorld:
         row = self.row(key)
         before = dict(row)
         row.update({"updated_at": self.stamp()} | _cleaned(given))
-        self._changed(key, before)
+        self.changed(key, before)
 
     def archive(self, key: str) -> None:
         touched = {"updated_at": self.stamp()} if self.quirks.archiving_touches_updated_at else {}
@@ -184,7 +192,7 @@ class ClinikoWorld:
         home = self.home_of(key)
         del home.patients[key]
         self._ordered.pop(home.id, None)
-        self._changed(key, None)
+        self.changed(key, None)
 
     def home_of(self, key: str) -> Account:
         """The account a patient belongs to. Raises KeyError."""
@@ -196,7 +204,8 @@ class ClinikoWorld:
     def row(self, key: str) -> Row:
         return self.home_of(key).patients[key]
 
-    def _changed(self, key: str, before: Row | None) -> None:
+    def changed(self, key: str, before: Row | None) -> None:
+        """To be told after every change; ``before`` is the row as it was, None for one that was not there."""
         self.version += 1
         self._found.clear()
         self._rendered.pop(key, None)
@@ -214,8 +223,9 @@ class ClinikoWorld:
             self._found[asked] = select(self._in_order(account), query, PATIENT_FILTERS)
         return self._found[asked]
 
-    def visible(self, account: Account, key: str) -> Row | None:
-        row = account.patients.get(key)
+    def visible(self, account: Account, key: str, collection: str = "patients") -> Row | None:
+        rows = account.patients if collection == "patients" else account.shelves.get(collection, {})
+        row = rows.get(key)
         shadow = self._shadows.get(key)
         return shadow.row if shadow and shadow.until > self.clock.now() else row
 
@@ -284,7 +294,7 @@ class ClinikoWorld:
     def set_raw(self, key: str, **shown: object) -> None:
         """From now on this patient's answer carries exactly these, whatever they are."""
         self.home_of(key).raw[key] = dict(shown)
-        self._changed(key, self.row(key))
+        self.changed(key, self.row(key))
 
     # -- state on disk
 
@@ -307,6 +317,8 @@ class ClinikoWorld:
             account.xero = bool(row["xero"])
             account.patients = {str(key): dict(_object(value)) for key, value in _object(row["patients"]).items()}
             account.raw = {str(key): dict(_object(value)) for key, value in _object(row["raw"]).items()}
+            for collection, rows in _object(row.get("shelves", {})).items():
+                account.shelves[collection] = {key: dict(_object(value)) for key, value in _object(rows).items()}
             self.accounts[account.id] = account
         for row in _objects(stored["users"]):
             role = row["role"]

@@ -45,6 +45,7 @@ class Shop:
 
     def __init__(self, data: object) -> None:
         self.gate = Gate()
+        self.memo: dict[str, object] = {}
         self.data = data
         self.costs: list[int] = []
         self.bodies: list[object] = []

@@ -69,6 +69,7 @@ class Direct:
         self.sandbox = vendor or ShopifyVendor(clock=Clock())
         self.sandbox.configure(SHOP, capacity=1e8, restore_rate=1e8)
         self.gate = Budget()
+        self.memo: dict[str, object] = {}
         self.sent: list[dict[str, Any]] = []
         self.lose: SyncError | None = None
         self.script: list[dict[str, Any]] = []
