@@ -11,7 +11,7 @@ from integrations.connectors.base import Answer, Ask, Field, OpenFields, Page, S
 from integrations.connectors.shopify.call import read
 from integrations.connectors.shopify.decoding import decode
 from integrations.connectors.shopify.lists import Listing, read_by_id, read_list, slices
-from integrations.connectors.shopify.markers import custom_id, define
+from integrations.connectors.shopify.markers import custom_id, define, with_definition
 from integrations.connectors.shopify.operations import (
     METAFIELD_SHAPE,
     METAFIELDS,
@@ -21,7 +21,6 @@ from integrations.connectors.shopify.operations import (
     selection,
 )
 from integrations.connectors.shopify.writing import write_many
-from integrations.core.errors import AccountError
 from integrations.core.records import Record
 from integrations.core.values import Code, Email, Phone, Text, YesNoUnknown
 from integrations.toolkit import payload
@@ -55,13 +54,7 @@ def find(client: Client, wanted: Sequence[Wanted], fields: frozenset[str], marke
     """
     selected = selection(fields | {marker, "email", "phone"})
     asked = list(dict.fromkeys(question for one in wanted for question in _questions(one, marker)))
-    try:
-        answers = _look_up_all(client, asked, selected, marker)
-    except AccountError as error:
-        if error.code != "shopify.marker_definition_missing":
-            raise
-        prepare(client, marker)  # somebody deleted it, and its values with it: nobody carries the marker now
-        answers = _look_up_all(client, asked, selected, marker)
+    answers = with_definition(lambda: _look_up_all(client, asked, selected, marker), lambda: prepare(client, marker))
     return {one.ref: _answer(one, marker, answers) for one in wanted}
 
 

@@ -5,7 +5,7 @@ list every 20,000 rows, because Shopify ends one at 25,000.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -26,25 +26,19 @@ MOST_IDS = 100  # Shopify takes 250; a hundred stay well below a document's 1000
 LIST_LENGTH = 20_000  # rows before a list is started anew; Shopify ends one at 25,000
 
 _Thing = TypeVar("_Thing")
-Ran = Callable[[Client, str, Mapping[str, object], float], Outcome]
-
-
-def read_strictly(client: Client, document: str, variables: Mapping[str, object], cost: float) -> Outcome:
-    """A read, all or nothing."""
-    return read(client, document, variables, cost=cost)
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
     """One of Shopify's lists. ``root`` is the query's name; ``condition`` is part of every search in it.
 
-    ``run`` sends a document; one that lets refusals of single fields pass must know which of them ``decode`` bears.
+    ``decode`` is told the names of members that Shopify withheld, which can only be beneath the one called ``bears``.
     """
 
     root: str
-    decode: Callable[[payload.Json, Selection], Record]
+    decode: Callable[[payload.Json, Selection, Collection[str]], Record]
     condition: str = ""
-    run: Ran = read_strictly
+    bears: str = ""
 
 
 def read_list(client: Client, ask: Ask, place: str | None, *, listing: Listing, selected: Selection) -> Page:
@@ -57,9 +51,12 @@ def read_list(client: Client, ask: Ask, place: str | None, *, listing: Listing, 
     document = page_document(listing.root, "ID" if here.since is None else "UPDATED_AT", selected)
     query = " ".join(filter(None, (listing.condition, here.query()))) or None
     variables = {"first": PAGE_SIZE, "after": here.after, "query": query}
-    answered = listing.run(client, document, variables, 3 + PAGE_SIZE * selected.objects * 0.1)
+    estimate = 3 + PAGE_SIZE * selected.objects * 0.1
+    answered = read(client, document, variables, cost=estimate, bears=listing.bears)
     connection = payload.obj(answered.data, listing.root, "data")
-    records, broken = _decode_all(payload.items(connection, "nodes", listing.root), listing, selected)
+    records, broken = _decode_all(
+        payload.items(connection, "nodes", listing.root), listing, selected, withheld_names(answered)
+    )
     info = payload.obj(connection, "pageInfo", listing.root)
     now = http_instant(answered.reply.headers.get("date", "")) if place is None else None
     onward = None
@@ -122,13 +119,13 @@ def _stamp(instant: datetime) -> str:
 
 
 def _decode_all(
-    rows: Iterable[payload.Json], listing: Listing, selected: Selection
+    rows: Iterable[payload.Json], listing: Listing, selected: Selection, denied: Collection[str]
 ) -> tuple[list[Record], list[tuple[str, SyncError]]]:
     records: list[Record] = []
     broken: list[tuple[str, SyncError]] = []
     for row in rows:
         try:
-            records.append(listing.decode(row, selected))
+            records.append(listing.decode(row, selected, denied))
         except VendorChanged as error:
             broken.append((number_of(payload.text(row, "id")), payload.unreadable(error)))
     return records, broken
@@ -143,20 +140,27 @@ def read_by_id(client: Client, keys: Sequence[str], *, listing: Listing, selecte
     for some in slices(list(dict.fromkeys(keys)), MOST_IDS):
         variables = {"ids": [global_id(selected.kind, key) for key in some]}
         document = nodes_document(len(some), selected)
-        answered = listing.run(client, document, variables, 1 + len(some) * selected.objects)
+        cost = 1 + len(some) * selected.objects
+        answered = read(client, document, variables, cost=cost, bears=listing.bears)
+        denied = withheld_names(answered)
         for row in payload.as_list(answered.data.get("nodes"), "nodes"):
             if row is not None and row != {}:
-                record = _decoded(payload.as_object(row, "nodes"), listing, selected)
+                record = _decoded(payload.as_object(row, "nodes"), listing, selected, denied)
                 found[record.key] = record
     return found
 
 
-def _decoded(row: payload.Json, listing: Listing, selected: Selection) -> Record:
+def _decoded(row: payload.Json, listing: Listing, selected: Selection, denied: Collection[str]) -> Record:
     """Raises Rejected for a record that does not fit, so that a caller can leave out that one alone."""
     try:
-        return listing.decode(row, selected)
+        return listing.decode(row, selected, denied)
     except VendorChanged as error:
         raise payload.unreadable(error) from None
+
+
+def withheld_names(answered: Outcome) -> list[str]:
+    """The members that Shopify withheld in an answer, by the last step of their paths."""
+    return [problem.path.rpartition(".")[2] for problem in answered.problems]
 
 
 def slices(things: Sequence[_Thing], size: int) -> Iterator[Sequence[_Thing]]:

@@ -1,7 +1,8 @@
 """Fields of a shop's own making, known by name: metafields, tags, and the marker that says which record is meant."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from integrations.connectors.shopify.call import call, read
 from integrations.connectors.shopify.operations import DEFINITION_CREATE, DEFINITIONS, METAFIELDS, TAG, metafield_name
@@ -10,6 +11,7 @@ from integrations.core.values import Value, clean_text
 from integrations.toolkit import graphql, payload
 from integrations.toolkit.http import Client
 
+_Found = TypeVar("_Found")
 METAFIELD_TYPE = "single_line_text_field"
 
 
@@ -42,6 +44,18 @@ def define(client: Client, marker: str, *, owner: str, description: str) -> None
     if "UNSTRUCTURED_ALREADY_EXISTS" in codes:
         raise AccountError("shopify.marker_unstructured", field=marker)
     raise Rejected("shopify.marker_refused", field=marker, vendor_code=_word(codes[0]))
+
+
+def with_definition(look: Callable[[], _Found], make: Callable[[], None]) -> _Found:
+    """What a look-up by marker finds. Where somebody deleted the definition, and its values with it, it is made again:
+    nobody carries the marker now."""
+    try:
+        return look()
+    except AccountError as error:
+        if error.code != "shopify.marker_definition_missing":
+            raise
+        make()
+        return look()
 
 
 def _word(code: str) -> str | None:
