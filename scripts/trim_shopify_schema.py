@@ -32,9 +32,12 @@ from graphql import (
 _PAYLOAD = "customer userErrors"
 KEEP: dict[str, str] = {
     "QueryRoot": "customer customerByIdentifier customers customersCount currentAppInstallation"
+    " inventoryItem location locations product productByIdentifier productVariants products productsCount"
     " metafieldDefinitions nodes publicApiVersions shop",
     "Mutation": "customerAddressCreate customerAddressUpdate customerCreate customerEmailMarketingConsentUpdate"
     " customerSmsMarketingConsentUpdate customerUpdate"
+    " inventoryActivate inventoryAdjustQuantities inventoryItemUpdate inventorySetQuantities"
+    " productSet productUpdate productVariantsBulkUpdate"
     " metafieldDefinitionCreate metafieldsDelete metafieldsSet tagsAdd tagsRemove",
     "AccessScope": "handle description",
     "ApiVersion": "displayName handle supported",
@@ -56,6 +59,23 @@ KEEP: dict[str, str] = {
     "CustomerEmailMarketingConsentUpdateUserError": "code field message",
     "CustomerSmsMarketingConsentUpdatePayload": _PAYLOAD,
     "CustomerSmsMarketingConsentError": "code field message",
+    "InventoryActivatePayload": "inventoryLevel userErrors",
+    "InventoryAdjustmentGroup": "id createdAt reason referenceDocumentUri changes",
+    "InventoryAdjustQuantitiesPayload": "inventoryAdjustmentGroup userErrors",
+    "InventoryAdjustQuantitiesUserError": "code field message",
+    "InventoryChange": "name delta quantityAfterChange item location",
+    "InventoryItem": "id legacyResourceId sku tracked duplicateSkuCount unitCost createdAt updatedAt inventoryLevel"
+    " inventoryLevels variants",
+    "InventoryItemUpdatePayload": "inventoryItem userErrors",
+    "InventoryLevel": "id isActive item location quantities createdAt updatedAt",
+    "InventoryLevelConnection": "edges nodes pageInfo",
+    "InventoryLevelEdge": "cursor node",
+    "InventoryQuantity": "id name quantity updatedAt",
+    "InventorySetQuantitiesPayload": "inventoryAdjustmentGroup userErrors",
+    "InventorySetQuantitiesUserError": "code field message",
+    "Location": "id legacyResourceId name isActive fulfillsOnlineOrders isFulfillmentService createdAt updatedAt",
+    "LocationConnection": "edges nodes pageInfo",
+    "LocationEdge": "cursor node",
     "MailingAddress": "id firstName lastName name company address1 address2 city province provinceCode country countryCodeV2 zip phone",
     "MailingAddressConnection": "edges nodes pageInfo",
     "MailingAddressEdge": "cursor node",
@@ -75,7 +95,23 @@ KEEP: dict[str, str] = {
     "MetafieldsDeletePayload": "deletedMetafields userErrors",
     "MetafieldsSetPayload": "metafields userErrors",
     "MetafieldsSetUserError": "code elementIndex field message",
+    "MoneyV2": "amount currencyCode",
     "PageInfo": "startCursor endCursor hasNextPage hasPreviousPage",
+    "Product": "id legacyResourceId handle title status descriptionHtml vendor productType tags hasOnlyDefaultVariant"
+    " variantsCount totalInventory tracksInventory createdAt updatedAt variants metafield metafields",
+    "ProductConnection": "edges nodes pageInfo",
+    "ProductEdge": "cursor node",
+    "ProductSetOperation": "id status product userErrors",
+    "ProductSetPayload": "product productSetOperation userErrors",
+    "ProductSetUserError": "code field message",
+    "ProductUpdatePayload": "product userErrors",
+    "ProductVariant": "id legacyResourceId title sku barcode price compareAtPrice taxable position inventoryPolicy"
+    " inventoryQuantity selectedOptions inventoryItem product createdAt updatedAt",
+    "ProductVariantConnection": "edges nodes pageInfo",
+    "ProductVariantEdge": "cursor node",
+    "ProductVariantsBulkUpdatePayload": "product productVariants userErrors",
+    "ProductVariantsBulkUpdateUserError": "code field message",
+    "SelectedOption": "name value",
     "Shop": "id name myshopifyDomain currencyCode ianaTimezone taxesIncluded taxShipping plan shopAddress email contactEmail",
     "ShopAddress": "id countryCodeV2 provinceCode",
     "ShopPlan": "publicDisplayName shopifyPlus partnerDevelopment",

@@ -56,15 +56,18 @@ def call(
     return outcome
 
 
-def read(client: Client, document: str, variables: Mapping[str, object], *, cost: float) -> Outcome:
+def read(client: Client, document: str, variables: Mapping[str, object], *, cost: float, bears: str = "") -> Outcome:
     """A call that only reads, all or nothing: a null that was refused must never be taken for an empty field.
+
+    But for what the token may not see at or beneath a member called ``bears``: those problems are the caller's to heed.
 
     Raises what ``call`` raises, the error of the first problem, and VendorChanged if another API version answered: a
     retired one is not refused but silently replaced by the oldest that is still served.
     """
     outcome = call(client, document, variables, cost=cost)
-    if outcome.problems:
-        raise outcome.problems[0].error
+    for problem in outcome.problems:
+        if not bears or not isinstance(problem.error, AccountError) or bears not in problem.path.split("."):
+            raise problem.error
     served = served_version(outcome.reply)
     if served != API_VERSION:
         raise VendorChanged("shopify.version_changed", asked=API_VERSION, served=served)

@@ -14,7 +14,6 @@ from integrations.core.records import Record
 from integrations.core.values import Value
 from integrations.toolkit import payload
 
-CUSTOMER_GID = "gid://shopify/Customer/"
 _GID = re.compile(r"gid://shopify/[A-Za-z]+/([0-9]{1,20})")
 
 # Our name -> Shopify's name in an answer; MailingAddressInput calls the last one countryCode.
@@ -43,11 +42,11 @@ def number_of(gid: str) -> str:
     return found[1]
 
 
-def customer_gid(key: str) -> str:
+def global_id(kind: str, key: str) -> str:
     """The global id of a key, which is digits only. Raises KeyError for anything else."""
     if not (key.isascii() and key.isdigit() and len(key) <= 20):
         raise KeyError(key)
-    return f"{CUSTOMER_GID}{key}"
+    return f"gid://shopify/{kind}/{key}"
 
 
 def decode(row: payload.Json, selected: Selection, denied: Collection[str] = ()) -> Record:
@@ -62,9 +61,7 @@ def decode(row: payload.Json, selected: Selection, denied: Collection[str] = ())
         for name in ("firstName", "lastName")
         if name in fields and name not in denied
     }
-    if selected.tags:
-        there = {tag.casefold() for tag in payload.texts(row, "tags")}
-        values |= {name: name.removeprefix(TAG).casefold() in there or None for name in selected.tags}
+    values |= tag_values(row, selected)
     values |= _email(row, fields, denied) | _phone(row, fields, denied)
     handles: dict[str, str] = {}
     if "defaultAddress" not in denied and any(name in fields for name in ADDRESS_MEMBERS):
@@ -72,10 +69,7 @@ def decode(row: payload.Json, selected: Selection, denied: Collection[str] = ())
         values |= address_values(address, fields)
         if address is not None:
             handles["address_id"] = payload.text(address, "id", "defaultAddress")
-    for number, name in enumerate(selected.metafields):
-        if f"f{number}" not in denied:
-            metafield = payload.optional_obj(row, f"f{number}")
-            values[name] = None if metafield is None else payload.optional_text(metafield, "value", name)
+    values |= metafield_values(row, selected, denied)
     return Record(
         key=number_of(payload.text(row, "id")),
         version=changed_at.isoformat(),
@@ -84,6 +78,24 @@ def decode(row: payload.Json, selected: Selection, denied: Collection[str] = ())
         created_at=payload.optional_instant(row, "createdAt"),
         handles=handles,
     )
+
+
+def tag_values(row: payload.Json, selected: Selection) -> dict[str, Value]:
+    """The ``tag.`` fields asked for: yes, or None where the record does not carry that tag."""
+    if not selected.tags:
+        return {}
+    there = {tag.casefold() for tag in payload.texts(row, "tags")}
+    return {name: name.removeprefix(TAG).casefold() in there or None for name in selected.tags}
+
+
+def metafield_values(row: payload.Json, selected: Selection, denied: Collection[str] = ()) -> dict[str, Value]:
+    """The metafields asked for, but for those that Shopify withheld."""
+    values: dict[str, Value] = {}
+    for number, name in enumerate(selected.metafields):
+        if f"f{number}" not in denied:
+            metafield = payload.optional_obj(row, f"f{number}")
+            values[name] = None if metafield is None else payload.optional_text(metafield, "value", name)
+    return values
 
 
 def address_values(address: payload.Json | None, fields: Collection[str]) -> dict[str, Value]:

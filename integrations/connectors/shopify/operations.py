@@ -8,7 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 
 SHOP_PROFILE = """\
 query ShopProfile {
@@ -48,8 +49,8 @@ mutation MetafieldDefinitionCreate($definition: MetafieldDefinitionInput!) {
 }"""
 
 DEFINITIONS = """\
-query MetafieldDefinitions($namespace: String!, $key: String!) {
-  metafieldDefinitions(ownerType: CUSTOMER, namespace: $namespace, key: $key, first: 1) {
+query MetafieldDefinitions($ownerType: MetafieldOwnerType!, $namespace: String!, $key: String!) {
+  metafieldDefinitions(ownerType: $ownerType, namespace: $namespace, key: $key, first: 1) {
     nodes { id type { name } capabilities { uniqueValues { enabled } } }
   }
 }"""
@@ -70,10 +71,11 @@ def metafield_name(field: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is read of a customer. ``metafields`` are field names in the order of their aliases ``f0``, ``f1`` ..,
-    ``tags`` the ``tag.`` fields;
-    ``objects`` is how many objects one customer counts in Shopify's cost."""
+    """What is read of a record of this ``kind`` (Customer, Product), as the fragment ``R``. ``metafields`` are field
+    names in the order of their aliases ``f0``, ``f1`` .., ``tags`` the ``tag.`` fields; ``objects`` is how many objects
+    one record counts in Shopify's cost."""
 
+    kind: str
     fields: frozenset[str]
     metafields: tuple[str, ...]
     tags: tuple[str, ...]
@@ -81,26 +83,33 @@ class Selection:
     objects: int
 
 
+def select(kind: str, fields: frozenset[str], parts: Sequence[str], *, more: int = 0) -> Selection:
+    """A selection of these parts, and of the open fields asked for. ``more`` objects are counted for connections.
+
+    Raises KeyError for a metafield that cannot be one.
+    """
+    metafields = tuple(sorted(name for name in fields if name.startswith(METAFIELDS)))
+    tags = tuple(sorted(name for name in fields if name.startswith(TAG)))
+    asked = [*parts, *["tags"] * bool(tags)]
+    for number, name in enumerate(metafields):
+        namespace, key = metafield_name(name)
+        asked.append(f'f{number}: metafield(namespace: "{namespace}", key: "{key}") {{ value }}')
+    text = " ".join(asked)
+    fragment = f"fragment R on {kind} {{ {text} }}"
+    return Selection(kind, fields, metafields, tags, fragment, 1 + more + text.count("{"))
+
+
 @lru_cache(maxsize=256)
 def selection(fields: frozenset[str]) -> Selection:
     """The part of a customer that these stream fields need. Raises KeyError for a metafield that cannot be one."""
-    metafields = tuple(sorted(name for name in fields if name.startswith(METAFIELDS)))
-    parts = ["id updatedAt createdAt"]
-    tags = tuple(sorted(name for name in fields if name.startswith(TAG)))
-    parts += [name for name in ("firstName", "lastName") if name in fields] + ["tags"] * bool(tags)
+    parts = ["id updatedAt createdAt", *(name for name in ("firstName", "lastName") if name in fields)]
     if fields & {"email", "emailMarketing"}:
         parts.append("defaultEmailAddress { emailAddress marketingState }")
     if fields & {"phone", "smsMarketing"}:
         parts.append("defaultPhoneNumber { phoneNumber smsMarketingConsent { state } }")
     if any(name.startswith("address.") for name in fields):
         parts.append(f"defaultAddress {{ {ADDRESS} }}")
-    for number, name in enumerate(metafields):
-        namespace, key = metafield_name(name)
-        parts.append(f'f{number}: metafield(namespace: "{namespace}", key: "{key}") {{ value }}')
-    text = " ".join(parts)
-    return Selection(
-        fields, metafields, tags, " ".join(("fragment C", "on Customer {", text, "}")), 1 + text.count("{")
-    )
+    return select("Customer", fields, parts)
 
 
 ADDRESS = "id firstName lastName company address1 address2 city provinceCode zip countryCodeV2 phone"
@@ -120,77 +129,103 @@ class Step(StrEnum):
     TAGS_REMOVE = "tagsRemove"
 
 
-_CUSTOMER = "customer { ...C } userErrors { field message }"
-_NODE = "node { ... on Customer { ...C } } userErrors { field message }"
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One mutation: its variables with their types and its arguments, ``{n}`` being the item's number, and what is
+    selected of its answer. ``points`` are what it costs beyond ten and its objects."""
+
+    variables: tuple[str, ...]
+    arguments: str
+    answer: str
+    directive: str = ""
+    points: int = 0
+
+
+def tags_shape(kind: str) -> Shape:
+    """``tagsAdd`` and ``tagsRemove`` of one kind of record."""
+    answer = f"node {{ ... on {kind} {{ ...R }} }} userErrors {{ field message }}"
+    return Shape(("$c{n}: ID!", "$i{n}: [String!]!"), "id: $c{n}, tags: $i{n}", answer)
+
+
+CLEAR_METAFIELDS = Shape(
+    ("$i{n}: [MetafieldIdentifierInput!]!",),
+    "metafields: $i{n}",
+    "deletedMetafields { namespace key } userErrors { field message }",
+)
+_CUSTOMER = "customer { ...R } userErrors { field message }"
 _ADDRESS = f"address {{ {ADDRESS} }} userErrors {{ field message }}"
 
-# Per step: variables with their types, arguments, what is selected.
-_SHAPES: dict[Step, tuple[tuple[str, ...], str, str]] = {
-    Step.CREATE: (("$i{n}: CustomerInput!",), "input: $i{n}", _CUSTOMER),
-    Step.UPDATE: (("$i{n}: CustomerInput!",), "input: $i{n}", _CUSTOMER),
-    Step.CLEAR_METAFIELDS: (
-        ("$i{n}: [MetafieldIdentifierInput!]!",),
-        "metafields: $i{n}",
-        "deletedMetafields { namespace key } userErrors { field message }",
-    ),
-    Step.EMAIL_CONSENT: (("$i{n}: CustomerEmailMarketingConsentUpdateInput!",), "input: $i{n}", _CUSTOMER),
-    Step.SMS_CONSENT: (("$i{n}: CustomerSmsMarketingConsentUpdateInput!",), "input: $i{n}", _CUSTOMER),
-    Step.ADDRESS_CREATE: (
+SHAPES: dict[str, Shape] = {
+    Step.CREATE: Shape(("$i{n}: CustomerInput!",), "input: $i{n}", _CUSTOMER),
+    Step.UPDATE: Shape(("$i{n}: CustomerInput!",), "input: $i{n}", _CUSTOMER),
+    Step.CLEAR_METAFIELDS: CLEAR_METAFIELDS,
+    Step.EMAIL_CONSENT: Shape(("$i{n}: CustomerEmailMarketingConsentUpdateInput!",), "input: $i{n}", _CUSTOMER),
+    Step.SMS_CONSENT: Shape(("$i{n}: CustomerSmsMarketingConsentUpdateInput!",), "input: $i{n}", _CUSTOMER),
+    Step.ADDRESS_CREATE: Shape(
         ("$c{n}: ID!", "$i{n}: MailingAddressInput!"),
         "customerId: $c{n}, address: $i{n}, setAsDefault: true",
         _ADDRESS,
     ),
-    Step.ADDRESS_UPDATE: (
+    Step.ADDRESS_UPDATE: Shape(
         ("$c{n}: ID!", "$a{n}: ID!", "$i{n}: MailingAddressInput!"),
         "customerId: $c{n}, addressId: $a{n}, address: $i{n}, setAsDefault: true",
         _ADDRESS,
     ),
-    Step.TAGS_ADD: (("$c{n}: ID!", "$i{n}: [String!]!"), "id: $c{n}, tags: $i{n}", _NODE),
-    Step.TAGS_REMOVE: (("$c{n}: ID!", "$i{n}: [String!]!"), "id: $c{n}, tags: $i{n}", _NODE),
+    Step.TAGS_ADD: tags_shape("Customer"),
+    Step.TAGS_REMOVE: tags_shape("Customer"),
 }
 
 
 @lru_cache(maxsize=512)
-def write_document(steps: tuple[Step, ...], selected: Selection) -> str:
-    """One mutation for a batch: step number n is alias ``m<n>`` with the variables ``$i<n>``, ``$c<n>``, ``$a<n>``."""
+def write_document(title: str, steps: tuple[tuple[str, Shape], ...], selected: Selection) -> str:
+    """One mutation for a batch: step number n is alias ``m<n>``, its variables bear its number: ``$i<n>``, ``$c<n>``."""
     variables: list[str] = []
     lines: list[str] = []
-    for number, step in enumerate(steps):
-        declared, arguments, answer = _SHAPES[step]
-        variables += (text.format(n=number) for text in declared)
-        lines.append(f"  m{number}: {step.value}({arguments.format(n=number)}) {{ {answer} }}")
-    head = f"mutation Customers({', '.join(variables)})"
+    for number, (step, shape) in enumerate(steps):
+        variables += (text.format(n=number) for text in shape.variables)
+        directive = f" {shape.directive.format(n=number)}" if shape.directive else ""
+        lines.append(f"  m{number}: {step}({shape.arguments.format(n=number)}){directive} {{ {shape.answer} }}")
+    head = f"mutation {title}({', '.join(variables)})"
     body = "\n".join([head + " {", *lines, "}"])
-    return f"{body}\n{selected.text}" if "...C" in body else body
+    return f"{body}\n{selected.text}" if "...R" in body else body
 
 
-def step_points(step: Step, selected: Selection) -> int:
+def shape_points(shape: Shape, selected: Selection) -> int:
     """What Shopify will ask for one step: ten points for a mutation and one per object selected."""
-    answer = _SHAPES[step][2]
-    return 10 + answer.count("{") + (selected.objects - 1 if "...C" in answer else 0)
+    records = shape.answer.count("...R")
+    return 10 + shape.points + shape.answer.count("{") + records * (selected.objects - 1)
 
 
 @lru_cache(maxsize=512)
 def find_document(identifiers: int, selected: Selection) -> str:
     """So many look-ups in one query: number n is alias ``m<n>`` with the identifier ``$i<n>``."""
     variables = ", ".join(f"$i{number}: CustomerIdentifierInput!" for number in range(identifiers))
-    lines = [f"  m{number}: customerByIdentifier(identifier: $i{number}) {{ ...C }}" for number in range(identifiers)]
+    lines = [f"  m{number}: customerByIdentifier(identifier: $i{number}) {{ ...R }}" for number in range(identifiers)]
     return "\n".join([f"query FindCustomers({variables}) {{", *lines, "}", selected.text])
 
 
 @lru_cache(maxsize=256)
 def nodes_document(size: int, selected: Selection) -> str:
-    """So many customers by id. The size is in the name because it decides the cost, which is learnt by document."""
-    head = f"CustomersById{size}($ids: [ID!]!)"
-    return "\n".join(("query", head, "{ nodes(ids: $ids) { ... on Customer { ...C } } }", selected.text))
+    """So many records by id. The size is in the name because it decides the cost, which is learnt by document."""
+    head = f"{selected.kind}sById{size}($ids: [ID!]!)"
+    return "\n".join(("query", head, f"{{ nodes(ids: $ids) {{ ... on {selected.kind} {{ ...R }} }} }}", selected.text))
 
 
 @lru_cache(maxsize=256)
-def page_document(sort_key: str, selected: Selection) -> str:
-    head = "CustomersPage($first: Int!, $after: String, $query: String) {"
-    asked = f"customers(first: $first, after: $after, query: $query, sortKey: {sort_key})"
-    page = "{ nodes { ...C } pageInfo { hasNextPage endCursor } } }"
+def page_document(root: str, sort_key: str, selected: Selection) -> str:
+    """A page of the list ``root``."""
+    head = f"{selected.kind}sPage($first: Int!, $after: String, $query: String) {{"
+    asked = f"{root}(first: $first, after: $after, query: $query, sortKey: {sort_key})"
+    page = "{ nodes { ...R } pageInfo { hasNextPage endCursor } } }"
     return "\n".join(("query", head, asked, page, selected.text))
+
+
+@cache
+def members(enum: str) -> frozenset[str]:
+    """The members of an enumeration in this API version, from the schema beside this file."""
+    text = (Path(__file__).parent / "schema.graphql").read_text("utf-8")
+    found = re.search(rf"enum {enum} \{{([^}}]*)\}}", text)
+    return frozenset(found[1].split()) if found else frozenset()
 
 
 def every_document(fields: frozenset[str]) -> Sequence[str]:
@@ -198,7 +233,8 @@ def every_document(fields: frozenset[str]) -> Sequence[str]:
     selected = selection(fields)
     return (
         SHOP_PROFILE, PII_PROBE, DEFINITION_CREATE, DEFINITIONS,
-        write_document(tuple(Step), selected), *(write_document((step,), selected) for step in Step),
+        write_document("Customers", tuple(SHAPES.items()), selected),
+        *(write_document("Customers", (shape,), selected) for shape in SHAPES.items()),
         find_document(3, selected), nodes_document(10, selected),
-        page_document("ID", selected), page_document("UPDATED_AT", selected),
+        page_document("customers", "ID", selected), page_document("customers", "UPDATED_AT", selected),
     )  # fmt: skip

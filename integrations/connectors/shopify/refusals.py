@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 from integrations.core.errors import Rejected
 from integrations.toolkit.graphql import UserError
 
-_TAKEN = re.compile(
-    r"taken|already (?:been |in )?(?:used|use|assigned|exists)|must be unique|not unique", re.IGNORECASE
-)
-_GONE = re.compile(
+TAKEN = re.compile(r"taken|already (?:been |in )?(?:used|use|assigned|exists)|must be unique|not unique", re.IGNORECASE)
+GONE = re.compile(
     r"not exist|not found|could(?:n't| not) (?:be )?f(?:i|ou)nd|invalid id|deleted|cannot be located", re.IGNORECASE
 )
-_PATH = re.compile(r"[A-Za-z0-9_.]{1,200}")
+PATH = re.compile(r"[A-Za-z0-9_.]{1,200}")
 _WORDS = {"email": re.compile(r"\be-?mail\b", re.IGNORECASE), "phone": re.compile(r"\bphone\b", re.IGNORECASE)}
 
 _INVALID: Mapping[str, str] = {
@@ -60,18 +58,18 @@ def refused(errors: Sequence[UserError], *, marks: bool, in_address: bool = Fals
     """
     found = [(_code(error, marks=marks, in_address=in_address), error.path) for error in errors]
     code, path = min(found, key=lambda pair: (pair[0] not in _LOOK_AGAIN, pair[0] == "shopify.values_refused"))
-    named = path if _PATH.fullmatch(path) else None
+    named = path if PATH.fullmatch(path) else None
     return Rejected(code, field=named, errors=len(errors), look_again=code in _LOOK_AGAIN or None)
 
 
 def _code(error: UserError, *, marks: bool, in_address: bool) -> str:
     names, message = tuple(filter(None, error.path.split("."))), error.message
     last = _last_word(names, message)
-    if _TAKEN.search(message):
+    if TAKEN.search(message):
         return _taken(names, last, marks=marks, in_address=in_address)
     if last == "addressId" or (in_address and last == "id"):
         return "shopify.address_gone"
-    if (last in ("id", "customerId") or not names) and _GONE.search(message):
+    if (last in ("id", "customerId") or not names) and GONE.search(message):
         return "shopify.customer_gone"
     if in_address and last in ("phone", "firstName", "lastName"):
         return "shopify.address_invalid"

@@ -261,7 +261,7 @@ def forget_definitions(shop: Shop) -> None:
     """What deleting the definitions together with their values does."""
     gone = {f"{row['namespace']}.{row['key']}" for row in shop.definitions}
     shop.definitions.clear()
-    for row in shop.customers.values():
+    for row in (*shop.customers.values(), *shop.products.values()):
         kept = row["metafields"]
         if isinstance(kept, dict):
             row["metafields"] = {name: value for name, value in kept.items() if name not in gone}

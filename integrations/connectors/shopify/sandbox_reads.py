@@ -8,7 +8,7 @@ from graphql import GraphQLError
 
 from integrations.connectors.shopify import sandbox_search
 from integrations.connectors.shopify.sandbox_call import Call, Info, call_of, gid
-from integrations.connectors.shopify.sandbox_shop import Row, default_address
+from integrations.connectors.shopify.sandbox_shop import Row, default_address, owner_type
 
 LIST_END = 25_000
 
@@ -83,12 +83,12 @@ def _metafields(row: Row, _info: Info, **asked: object) -> object:
     rows = list(kept.values()) if isinstance(kept, dict) else []
     if asked.get("namespace"):
         rows = [entry for entry in rows if entry["namespace"] == asked["namespace"]]
-    return _connection([_metafield_row(entry) for entry in rows], asked)
+    return connection([_metafield_row(entry) for entry in rows], asked)
 
 
 def _addresses(row: Row, _info: Info, **asked: object) -> object:
     rows = row["addresses"]
-    return _connection([shown_address(entry) for entry in rows] if isinstance(rows, list) else [], asked)
+    return connection([shown_address(entry) for entry in rows] if isinstance(rows, list) else [], asked)
 
 
 CUSTOMER: dict[str, Callable[..., object]] = {
@@ -146,8 +146,13 @@ def _customers(_: object, info: Info, **asked: object) -> object:
     call = call_of(info)
     call.need("read_customers", "customers")
     key = _SORTS.get(str(asked.get("sortKey", "ID")), _SORTS["ID"])
+    return listed(_searched(call, asked.get("query")), asked, key)
+
+
+def listed(rows: Sequence[Row], asked: Mapping[str, object], key: Callable[[Row], tuple[object, ...]]) -> Row:
+    """A page of a long list, which ends at 25,000 rows however many there are."""
     backwards = bool(asked.get("reverse"))
-    rows = sorted(_searched(call, asked.get("query")), key=key, reverse=backwards)
+    rows = sorted(rows, key=key, reverse=backwards)
     seen, place = _place(asked.get("after"))
     if place:
         rows = [row for row in rows if (list(key(row)) < place if backwards else list(key(row)) > place)]
@@ -207,12 +212,7 @@ def _count(_: object, info: Info, **asked: object) -> object:
     return {"count": count, "precision": "EXACT"}
 
 
-def _nodes(_: object, info: Info, *, ids: Sequence[str]) -> object:
-    call_of(info).need("read_customers", "nodes")
-    return [call_of(info).shop.by_gid(gid) for gid in ids]
-
-
-def _connection(rows: Sequence[object], asked: Mapping[str, object]) -> Row:
+def connection(rows: Sequence[object], asked: Mapping[str, object]) -> Row:
     """A page of a short list, in its own order; the cursor is the place in it."""
     after = str(asked.get("after") or "")
     start = int(after.removeprefix("at-")) if after else 0
@@ -268,16 +268,18 @@ def _definitions(_: object, info: Info, **asked: object) -> object:
     rows = [
         shown_definition(row)
         for row in call_of(info).shop.definitions
-        if asked.get("namespace") in (None, row["namespace"]) and asked.get("key") in (None, row["key"])
+        if asked.get("ownerType") in (None, owner_type(row))
+        and asked.get("namespace") in (None, row["namespace"])
+        and asked.get("key") in (None, row["key"])
     ]
-    return _connection(rows, asked)
+    return connection(rows, asked)
 
 
 def shown_definition(row: Row) -> Row:
     is_id = row["type"] == "id"
     return {
         **row, "id": gid("MetafieldDefinition", row["id"]), "type": {"name": row["type"], "category": "TEXT"},
-        "ownerType": "CUSTOMER", "validationStatus": "ALL_VALID",
+        "ownerType": owner_type(row), "validationStatus": "ALL_VALID",
         "capabilities": {
             "uniqueValues": {"enabled": is_id, "eligible": True},
             "adminFilterable": {"enabled": False, "eligible": True, "status": "NOT_FILTERABLE"},
@@ -290,7 +292,6 @@ QUERIES: dict[str, Callable[..., object]] = {
     "customerByIdentifier": _by_identifier,
     "customers": _customers,
     "customersCount": _count,
-    "nodes": _nodes,
     "shop": _shop,
     "currentAppInstallation": _installation,
     "publicApiVersions": _versions,

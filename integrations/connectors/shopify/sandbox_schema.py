@@ -20,6 +20,7 @@ from graphql import (
     validate,
 )
 
+from integrations.connectors.shopify import sandbox_product_reads
 from integrations.connectors.shopify.sandbox_call import Call
 from integrations.connectors.shopify.sandbox_cost import Pricing, operation_of
 from integrations.connectors.shopify.sandbox_reads import CUSTOMER, QUERIES, protected
@@ -76,7 +77,8 @@ def _prepared(schema: GraphQLSchema, text: str) -> Prepared:
 def _schema() -> GraphQLSchema:
     schema = build_schema((Path(__file__).parent / "schema.graphql").read_text("utf-8"))
     for kind, resolvers in {
-        "QueryRoot": QUERIES,
+        "QueryRoot": QUERIES | sandbox_product_reads.QUERIES,
+        **sandbox_product_reads.RESOLVERS,
         "Mutation": {name: mutation(name, act) for name, act in MUTATIONS.items()},
         "Customer": CUSTOMER,
         "CustomerEmailAddress": {"emailAddress": protected("emailAddress")},
@@ -87,5 +89,9 @@ def _schema() -> GraphQLSchema:
     }.items():
         for name, resolver in resolvers.items():
             schema.type_map[kind].fields[name].resolve = resolver  # type: ignore[attr-defined]  # object types, by name
-    schema.type_map["Node"].resolve_type = lambda *_: "Customer"  # type: ignore[attr-defined]  # the one kind we keep
+    schema.type_map["Node"].resolve_type = lambda row, *_: _kind(row)  # type: ignore[attr-defined]  # an interface
     return schema
+
+
+def _kind(row: Mapping[str, object]) -> str:
+    return str(row.get("kind") or ("Product" if row.get("ownerType") == "PRODUCT" else "Customer"))

@@ -1,4 +1,4 @@
-"""Shopify's search syntax, as far as customers need it: ``updated_at:>='2026-10-01' -tag:vip (email:"a@b.c" OR id:7)``.
+"""Shopify's search syntax, as far as customers and products need it: ``updated_at:>='2026-10-01' -tag:vip (email:"a@b.c" OR id:7)``.
 
 A field Shopify does not know is ignored: everything matches, and only a warning in the answer says so.
 """
@@ -29,7 +29,7 @@ _TOKEN = re.compile(
     r"""\s*(?:(?P<paren>[()])
           |(?P<not>-(?=\S)|NOT\b)
           |(?P<word>AND\b|OR\b)
-          |(?P<field>[A-Za-z_][\w.]*):(?P<op><=|>=|<|>)?(?:"(?P<dq>[^"]*)"|'(?P<sq>[^']*)'|(?P<bare>(?:\\.|[^\s()])*))
+          |(?P<field>[A-Za-z_][\w.]*):(?P<op><=|>=|<|>)?(?:"(?P<dq>(?:\\.|[^"\\])*)"|'(?P<sq>[^']*)'|(?P<bare>(?:\\.|[^\s()])*))
           |(?:"(?P<phrase>[^"]*)"|(?P<text>(?:\\.|[^\s()])+)))""",
     re.VERBOSE,
 )
@@ -43,14 +43,15 @@ class Parsed:
     warnings: list[dict[str, str]] = field(default_factory=list)
 
 
-def parse(query: str) -> Parsed:
-    """The query as a test. Nonsense matches nothing, an unknown field everything."""
-    parser = _Parser(list(_TOKEN.finditer(query.strip())))
+def parse(query: str, known: frozenset[str] = FIELDS) -> Parsed:
+    """The query as a test. Nonsense matches nothing, a field that is not ``known`` everything."""
+    parser = _Parser(list(_TOKEN.finditer(query.strip())), known)
     return Parsed(parser.either(), parser.warnings)
 
 
 class _Parser:
-    def __init__(self, tokens: Sequence[re.Match[str]]) -> None:
+    def __init__(self, tokens: Sequence[re.Match[str]], known: frozenset[str]) -> None:
+        self._known = known
         self._tokens = tokens
         self._at = 0
         self.warnings: list[dict[str, str]] = []
@@ -88,16 +89,18 @@ class _Parser:
 
     def _term(self, token: re.Match[str]) -> Test:
         name = token["field"]
-        quoted = token["dq"] if token["dq"] is not None else token["sq"]
+        quoted = re.sub(r"\\(.)", r"\1", token["dq"]) if token["dq"] is not None else token["sq"]
         value = quoted if quoted is not None else re.sub(r"\\(.)", r"\1", token["bare"] or "")
-        if name not in FIELDS:
+        if name not in self._known:
             self.warnings.append(
                 {"field": name, "message": "Invalid search field for this query.", "code": "invalid_field"}
             )
             return _everything
         if value == "*":
             return lambda document: bool(document.get(name))
-        if name in ("id", "updated_at", "customer_date"):
+        if name == "status":
+            return lambda document: str(document.get(name)).lower() in value.lower().split(",")
+        if name in ("id", "updated_at", "created_at", "customer_date"):
             return _ordered(name, token["op"] or "", value)
         return _named(name, value, is_phrase=quoted is not None)
 

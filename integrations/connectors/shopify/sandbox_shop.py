@@ -34,9 +34,12 @@ class Settings:
     country: str = "AU"
     state: str = "open"  # open, frozen, forbidden, absent, locked, suspicious
     token: str = ""  # "" = any that does not hold "bad" or "revoked"
-    scopes: Sequence[str] = ("write_customers",)
+    scopes: Sequence[str] = (
+        "write_customers", "write_products", "write_inventory", "read_locations", "write_orders",
+    )  # fmt: skip
     protected_data: bool = True
     search_lag_s: float = 0.0
+    all_or_nothing: bool = True  # whether one refused row of a stock write refuses the others
     served_version: str = "2026-10"
     capacity: float = 2000.0
     restore_rate: float = 100.0
@@ -53,13 +56,21 @@ class Shop:
     definitions: list[Row] = field(default_factory=list)
     made: int = 0
     writes: int = 0  # mutations that changed something
+    products: dict[int, Row] = field(default_factory=dict)
+    locations: dict[int, Row] = field(default_factory=dict)
+    levels: dict[str, Row] = field(default_factory=dict)  # "item@location"
+    once: dict[str, Row] = field(default_factory=dict)  # idempotency keys, with the input and answer of each
 
     def __post_init__(self) -> None:
         self.settings.name = self.settings.name or self.handle.replace("-", " ").title()
         self.emails: dict[str, int] = {}
         self.phones: dict[str, int] = {}
-        self.marks: dict[tuple[str, str], int] = {}  # (namespace.key, value) of unique metafields -> customer
-        self._seen: dict[int, tuple[float, Row | None]] = {}  # what the search index still shows, since when
+        self.marks: dict[tuple[str, str], int] = {}  # (namespace.key, value) of unique metafields -> owner
+        self.owners: dict[int, int] = {}  # variant or inventory item -> product
+        # What the search index still shows, since when; customers and products never share an id.
+        self._seen: dict[int, tuple[float, Row | None]] = {}
+        if not self.locations:
+            self.add_location("Main", number=80_000_000_000 + self.number % 1_000_000_000)
         self.index()
 
     @property
@@ -71,8 +82,18 @@ class Shop:
         self.emails.clear()
         self.phones.clear()
         self.marks.clear()
-        for row in self.customers.values():
+        self.owners.clear()
+        for row in (*self.customers.values(), *self.products.values()):
             self._enter(row)
+
+    def add_location(self, name: str, *, number: int = 0, active: bool = True, service: bool = False) -> int:
+        """A place that can hold stock; its number. ``service``: it belongs to another app's fulfilment service."""
+        key = number or self.next_id()
+        self.locations[key] = {
+            "id": key, "name": name, "isActive": active, "isFulfillmentService": service, "fulfillsOnlineOrders": active,
+            "createdAt": self.stamp(), "updatedAt": self.stamp(),
+        }  # fmt: skip
+        return key
 
     def stamp(self) -> str:
         return datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -111,20 +132,28 @@ class Shop:
 
     def store(self, row: Row) -> Row:
         """Puts a customer into the shop as it is now."""
+        return self.put(self.customers, row)
+
+    def put(self, rows: dict[int, Row], row: Row) -> Row:
+        """The same for any kind of row."""
         key = _int(row["id"])
-        before = self.customers.get(key)
+        before = rows.get(key)
         self._remember(key, before)
         if before is not None:
             self._leave(before)
         row["updatedAt"] = self.stamp()
-        self.customers[key] = row
+        rows[key] = row
         self._enter(row)
         self.writes += 1
         return row
 
     def remove(self, key: int) -> None:
         """Raises KeyError for a customer that is not there."""
-        row = self.customers.pop(key)
+        self.drop(self.customers, key)
+
+    def drop(self, rows: dict[int, Row], key: int) -> None:
+        """The same for any kind of row."""
+        row = rows.pop(key)
         self._remember(key, row)
         self._leave(row)
 
@@ -152,22 +181,26 @@ class Shop:
     def by_mark(self, namespace: str, key: str, value: str) -> Row | None:
         return self.customers.get(self.marks.get((f"{namespace}.{key}", value), 0))
 
-    def definition(self, namespace: str, key: str) -> Row | None:
-        wanted = (namespace, key)
-        return next((row for row in self.definitions if (row["namespace"], row["key"]) == wanted), None)
+    def definition(self, namespace: str, key: str, owner: str = "CUSTOMER") -> Row | None:
+        wanted = (namespace, key, owner)
+        found = (row for row in self.definitions if (row["namespace"], row["key"], owner_type(row)) == wanted)
+        return next(found, None)
+
+    def product_by_mark(self, namespace: str, key: str, value: str) -> Row | None:
+        return self.products.get(self.marks.get((f"PRODUCT {namespace}.{key}", value), 0))
 
     # -- the search index, which may lag
 
-    def searchable(self) -> list[Row]:
-        """The customers as the search index shows them."""
+    def searchable(self, kind: str = "CUSTOMER") -> list[Row]:
+        """The customers, or the products, as the search index shows them."""
         lag, now = self.settings.search_lag_s, self.now()
-        shown = dict(self.customers)
+        shown = dict(self.customers if kind == "CUSTOMER" else self.products)
         for key, (since, row) in list(self._seen.items()):
             if now - since >= lag:
                 del self._seen[key]
             elif row is None:
                 shown.pop(key, None)
-            else:
+            elif owner_type(row) == kind:
                 shown[key] = row
         return list(shown.values())
 
@@ -241,7 +274,7 @@ class Shop:
             if said:
                 complaints.append(_complaint((*path, str(number), said[0]), said[1]))
                 continue
-            definition = self.definition(namespace, key) or {}
+            definition = self.definition(namespace, key, owner_type(row)) or {}
             before = _dict(kept.get(f"{namespace}.{key}") or {})
             kept[f"{namespace}.{key}"] = {
                 "id": before.get("id") or self.next_id(), "namespace": namespace, "key": key, "value": value,
@@ -255,10 +288,10 @@ class Shop:
         self, row: Row, namespace: str, key: str, value: str, given: object
     ) -> tuple[str, str] | None:
         """The member that is wrong and why; the first that applies."""
-        definition = self.definition(namespace, key)
+        definition = self.definition(namespace, key, owner_type(row))
         there = _dict(_dict(row["metafields"]).get(f"{namespace}.{key}") or {})
         kind = (definition or {}).get("type") or given or there.get("type")
-        is_taken = self.marks.get((f"{namespace}.{key}", value), row["id"]) != row["id"]
+        is_taken = self.marks.get((_mark(row, f"{namespace}.{key}"), value), row["id"]) != row["id"]
         checks = (
             (not kind, "type", "Type can't be blank"),
             (definition is None and kind == "id", "type", "Type id needs a metafield definition"),
@@ -295,19 +328,24 @@ class Shop:
 
     def _enter(self, row: Row) -> None:
         key = _int(row["id"])
-        if row["email"]:
+        if row.get("email"):
             self.emails[str(row["email"])] = key
-        if row["phone"]:
+        if row.get("phone"):
             self.phones[str(row["phone"])] = key
+        for variant in map(_dict, _list(row.get("variants"))):
+            self.owners[_int(variant["id"])] = self.owners[_int(_dict(variant["item"])["id"])] = key
         for name, metafield in _dict(row["metafields"]).items():
             if _dict(metafield)["type"] == "id":
-                self.marks[name, str(_dict(metafield)["value"])] = key
+                self.marks[_mark(row, name), str(_dict(metafield)["value"])] = key
 
     def _leave(self, row: Row) -> None:
-        self.emails.pop(str(row["email"]), None)
-        self.phones.pop(str(row["phone"]), None)
+        self.emails.pop(str(row.get("email")), None)
+        self.phones.pop(str(row.get("phone")), None)
+        for variant in map(_dict, _list(row.get("variants"))):
+            self.owners.pop(_int(variant["id"]), None)
+            self.owners.pop(_int(_dict(variant["item"])["id"]), None)
         for name, metafield in _dict(row["metafields"]).items():
-            self.marks.pop((name, str(_dict(metafield)["value"])), None)
+            self.marks.pop((_mark(row, name), str(_dict(metafield)["value"])), None)
 
     # -- storing
 
@@ -315,6 +353,8 @@ class Shop:
         return {
             "settings": asdict(self.settings), "customers": list(self.customers.values()),
             "definitions": self.definitions, "made": self.made, "writes": self.writes,
+            "products": list(self.products.values()), "locations": list(self.locations.values()),
+            "levels": self.levels, "once": self.once,
         }  # fmt: skip
 
     @classmethod
@@ -323,7 +363,22 @@ class Shop:
         settings = Settings(**{name: value for name, value in _dict(state["settings"]).items() if name in known})  # type: ignore[arg-type]  # our own file, checked by name
         customers = {_int(_dict(row)["id"]): _dict(row) for row in _list(state["customers"])}
         definitions = [_dict(row) for row in _list(state["definitions"])]
-        return cls(handle, now, settings, customers, definitions, _int(state["made"]), _int(state["writes"]))
+        products, locations = (
+            {_int(_dict(row)["id"]): _dict(row) for row in _list(state.get(name))} for name in ("products", "locations")
+        )
+        levels, once = ({key: _dict(row) for key, row in _dict(state.get(name)).items()} for name in ("levels", "once"))
+        made, writes = _int(state["made"]), _int(state["writes"])
+        return cls(handle, now, settings, customers, definitions, made, writes, products, locations, levels, once)
+
+
+def owner_type(row: Row) -> str:
+    """Whose row it is, or whose metafields a definition is for, as a member of ``MetafieldOwnerType``."""
+    return str(row.get("ownerType") or "CUSTOMER")
+
+
+def _mark(row: Row, name: str) -> str:
+    owner = owner_type(row)
+    return name if owner == "CUSTOMER" else f"{owner} {name}"
 
 
 def default_address(row: Row) -> Row | None:

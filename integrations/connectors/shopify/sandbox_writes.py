@@ -5,9 +5,11 @@ from copy import deepcopy
 
 from graphql import GraphQLError
 
+from integrations.connectors.shopify import sandbox_inventory, sandbox_products
 from integrations.connectors.shopify.sandbox_call import Info, call_of, gid
+from integrations.connectors.shopify.sandbox_inventory import ONCE, once
 from integrations.connectors.shopify.sandbox_reads import shown_address, shown_definition
-from integrations.connectors.shopify.sandbox_shop import Row, Shop, add_tags, remove_tags
+from integrations.connectors.shopify.sandbox_shop import Row, Shop, add_tags, owner_type, remove_tags
 
 Act = Callable[[Shop, Row], Row]
 
@@ -15,11 +17,11 @@ Act = Callable[[Shop, Row], Row]
 def mutation(name: str, act: Act) -> Callable[..., object]:
     def resolve(_: object, info: Info, **given: object) -> object:
         call = call_of(info)
-        call.need("write_customers", name)
+        call.need(_scope(name, given), name)
         planned = call.planned(name)
         if planned is None or planned.applies:
             before = call.shop.writes
-            answer = act(call.shop, given)
+            answer = once(call.shop, given, name, info) if name in ONCE else act(call.shop, given)
             call.writes += call.shop.writes > before
         if planned is None:
             return answer
@@ -76,11 +78,11 @@ def _address_write(shop: Shop, given: Row) -> Row:
 
 def _tags(change: Callable[[Row, object], None]) -> Act:
     def act(shop: Shop, given: Row) -> Row:
-        row = deepcopy(shop.by_gid(given["id"]))
+        row = deepcopy(_owner(shop, given["id"]))
         if row is None:
             return {"userErrors": [{"field": ["id"], "message": "Resource does not exist"}]}
         change(row, given["tags"])
-        return {"node": shop.store(row), "userErrors": []}
+        return {"node": _keep(shop, row), "userErrors": []}
 
     return act
 
@@ -88,12 +90,17 @@ def _tags(change: Callable[[Row, object], None]) -> Act:
 def _define(shop: Shop, given: Row) -> Row:
     wish = _inner(given, "definition")
     namespace, key = str(wish.get("namespace") or "app--1"), str(wish["key"])
-    if shop.definition(namespace, key) is not None:
-        said = {"field": ["definition", "key"], "message": "Key is in use for Customer metafields.", "code": "TAKEN"}
+    owner = str(wish["ownerType"])
+    if shop.definition(namespace, key, owner) is not None:
+        said = {
+            "field": ["definition", "key"],
+            "message": "Key is in use for metafields of this owner.",
+            "code": "TAKEN",
+        }
         return {"createdDefinition": None, "userErrors": [said]}
     made: Row = {
         "id": shop.next_id(), "name": wish["name"], "namespace": namespace, "key": key, "type": wish["type"],
-        "description": wish.get("description"),
+        "description": wish.get("description"), "ownerType": owner,
     }  # fmt: skip
     shop.definitions.append(made)
     shop.writes += 1
@@ -103,7 +110,7 @@ def _define(shop: Shop, given: Row) -> Row:
 def _metafields_set(shop: Shop, given: Row) -> Row:
     changed: list[Row] = []
     for number, entry in enumerate(_rows(given, "metafields")):
-        row = deepcopy(shop.by_gid(entry["ownerId"]))
+        row = deepcopy(_owner(shop, entry["ownerId"]))
         path = ("metafields", str(number))
         if row is None:
             said = {
@@ -118,21 +125,39 @@ def _metafields_set(shop: Shop, given: Row) -> Row:
             return {"metafields": [], "userErrors": told}
         changed.append(row)
     for row in changed:
-        shop.store(row)
+        _keep(shop, row)
     return {"metafields": [], "userErrors": []}
 
 
 def _metafields_delete(shop: Shop, given: Row) -> Row:
     deleted: list[Row | None] = []
     for entry in _rows(given, "metafields"):
-        row = deepcopy(shop.by_gid(entry["ownerId"]))
+        row = deepcopy(_owner(shop, entry["ownerId"]))
         kept = row["metafields"] if row else None
         if row is None or not isinstance(kept, dict) or kept.pop(f"{entry['namespace']}.{entry['key']}", None) is None:
             deleted.append(None)
             continue
-        shop.store(row)
+        _keep(shop, row)
         deleted.append(entry)
     return {"deletedMetafields": deleted, "userErrors": []}
+
+
+def _owner(shop: Shop, gid: object) -> Row | None:
+    """The customer or product with this global id."""
+    return sandbox_products.by_gid(shop, gid) or shop.by_gid(gid)
+
+
+def _keep(shop: Shop, row: Row) -> Row:
+    return shop.put(shop.products, row) if owner_type(row) == "PRODUCT" else shop.store(row)
+
+
+def _scope(name: str, given: Row) -> str:
+    """The scope that a mutation needs; that of tags and metafields goes by whose they are."""
+    if name.startswith("inventory"):
+        return "write_inventory"
+    told = str(_inner(given, "definition").get("ownerType") or "").lower() + str(given.get("id") or "").lower()
+    told += "".join(str(entry.get("ownerId")).lower() for entry in _rows(given, "metafields"))
+    return "write_products" if name.startswith("product") or "product" in told else "write_customers"
 
 
 def _inner(given: Row, name: str) -> Row:
@@ -152,6 +177,9 @@ MUTATIONS: dict[str, Act] = {
     "customerAddressUpdate": _address_write,
     "customerEmailMarketingConsentUpdate": _consent("email", "emailMarketingConsent"),
     "customerSmsMarketingConsentUpdate": _consent("sms", "smsMarketingConsent"),
+    **sandbox_products.MUTATIONS,
+    **sandbox_inventory.MUTATIONS,
+    **ONCE,
     "tagsAdd": _tags(add_tags),
     "tagsRemove": _tags(remove_tags),
     "metafieldDefinitionCreate": _define,

@@ -4,6 +4,7 @@ from typing import Any
 
 from integrations.connectors.sandbox_kit import Server
 from integrations.connectors.shopify.sandbox import ShopifyVendor, serve
+from integrations.connectors.shopify.sandbox_products import add_product
 from tests.contract.desk import Rig, StreamRig
 
 SHOP = "harbour-physio"
@@ -33,9 +34,26 @@ def _touch(server: Server[Any]) -> str:
     return str(key)
 
 
+def _add_products(server: Server[Any], count: int) -> None:
+    vendor: ShopifyVendor = server.vendor
+    shop = vendor.configure(SHOP, capacity=1_000_000.0, restore_rate=1_000_000.0)
+    for number in range(shop.made, shop.made + count):
+        shelf = {"namespace": "clinic", "key": "shelf", "type": "single_line_text_field", "value": f"A {number}"}
+        add_product(shop, title=f"Tape {number}", variants=[{"sku": f"T-{number}", "price": "9.5"}], metafields=[shelf])
+
+
+def _touch_product(server: Server[Any]) -> str:
+    shop = server.vendor.shop(SHOP)
+    row = next(iter(shop.products.values()))
+    server.clock.advance(60)
+    shop.put(shop.products, {**row, "title": "Tape, changed"})
+    return str(row["id"])
+
+
 def _serve() -> Server[Any]:
     server = serve()
     _add(server, 5)
+    _add_products(server, 5)
     return server
 
 
@@ -46,6 +64,11 @@ RIG = Rig(
     hostile=lambda host: (host, {"access_token": "shpat_0123456789abcdef"}),
     domain="myshopify.com",
     typed=SHOP,
-    streams={"customers": StreamRig(add=_add, touch=_touch, open_fields=frozenset({"metafields.clinic.referrer"}))},
+    streams={
+        "customers": StreamRig(add=_add, touch=_touch, open_fields=frozenset({"metafields.clinic.referrer"})),
+        "products": StreamRig(
+            add=_add_products, touch=_touch_product, open_fields=frozenset({"metafields.clinic.shelf"})
+        ),
+    },
     personal=("owner@example.com", "hello@example.com"),
 )

@@ -8,11 +8,13 @@ from integrations.connectors.shopify import facts, operations
 from integrations.connectors.shopify.customers import CUSTOMERS, admin_url, prepare
 from integrations.connectors.shopify.facts import SHOPIFY, normalise_account
 from integrations.connectors.shopify.probe import verify
+from integrations.connectors.shopify.product_documents import every_product_document
 from integrations.connectors.shopify.sandbox import forget_definitions
 from integrations.connectors.shopify.writing import countries
 from integrations.core.errors import AccountError
 from tests.contract.desk import folder_of
 from tests.unit.connectors.shopify.bench import FIELDS, MARKER, SHOP, Direct, look, made, ready
+from tests.unit.connectors.shopify.product_bench import FIELDS as PRODUCT_FIELDS
 
 
 @pytest.mark.parametrize(
@@ -62,8 +64,14 @@ def test_the_origin_is_the_shop_and_the_token_a_header() -> None:
 def test_every_document_fits_the_schema_and_uses_nothing_deprecated() -> None:
     schema = build_schema((folder_of("shopify") / "schema.graphql").read_text("utf-8"))
     rules = [*specified_rules, NoDeprecatedCustomRule]
-    for fields in (FIELDS, frozenset({"email"}), frozenset[str](), frozenset({"metafields.clinic-7.a_b"})):
-        for text in operations.every_document(fields):
+    for fields in (
+        FIELDS,
+        frozenset({"email"}),
+        frozenset[str](),
+        frozenset({"metafields.clinic-7.a_b"}),
+        PRODUCT_FIELDS,
+    ):
+        for text in (*operations.every_document(fields), *every_product_document(fields)):
             assert validate(schema, parse(text), rules) == [], text
 
 
@@ -92,7 +100,9 @@ def test_the_probe_tells_shop_plan_zone_currency_and_scopes() -> None:
     made(client)
     probe = verify(client)
     assert probe.works and probe.zone == "Australia/Sydney" and probe.account_name == "Harbour Physio"
-    assert probe.facts["scopes"] == "read_customers,write_customers" and probe.facts["protected_data"] == "open"
+    assert {"read_customers", "write_customers"} <= set(probe.facts["scopes"].split(",")) and probe.facts[
+        "protected_data"
+    ] == "open"
     assert probe.facts["handle"] == SHOP and probe.facts["currency"] == "AUD" and probe.facts["plan"] == "Grow"
     assert [word for word, _ in probe.findings] == ["ok", "ok", "ok"]
     assert probe.subject == SHOPIFY.subject(Account("x", {}, probe.facts))

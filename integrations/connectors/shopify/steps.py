@@ -1,0 +1,158 @@
+"""Writing in steps: one mutation per item and call, as many as fit in one document, one outcome each.
+
+The shell diffs after every step and calls again, so each step only has to be the next one that is missing. What the
+streams differ in is a ``Writer``; which mutations there are, and what each selects, are facts in their documents.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from integrations.connectors.base import WriteItem, Written
+from integrations.connectors.shopify.call import MOST_POINTS, call
+from integrations.connectors.shopify.operations import Selection, Shape, shape_points, write_document
+from integrations.core.errors import AccountError, RecordError, Rejected, SyncError, Throttled, Uncertain, VendorChanged
+from integrations.core.records import Record
+from integrations.core.values import Value
+from integrations.toolkit import graphql, payload
+from integrations.toolkit.graphql import Outcome, UserError
+from integrations.toolkit.http import Client
+
+Withheld = Collection[tuple[str, ...]]  # the paths inside the answered record that Shopify denied
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One item with the step it needs next. ``variables`` are by letter, as the step's shape declares them."""
+
+    item: WriteItem
+    step: str
+    variables: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """How one stream is written.
+
+    ``plan`` gives an item's next step, None if nothing is left to do, and raises RecordError for values that cannot be
+    sent. ``answer`` is the record after the step. ``refuse`` explains a mutation's ``userErrors``; the flag says that
+    the marker was among what was sent.
+    """
+
+    title: str
+    shapes: Mapping[str, Shape]
+    plan: Callable[[WriteItem, str], Job | None]
+    answer: Callable[[Job, payload.Json, Withheld, Selection], Record]
+    refuse: Callable[[Sequence[UserError], Job, bool], SyncError]
+
+
+def write_steps(
+    client: Client, items: Sequence[WriteItem], *, writer: Writer, selected: Selection, marker: str
+) -> Sequence[Written]:
+    """The next step of every item. An item that needs none answers its record as it was.
+
+    Raises what concerns the connection (AccountError, Throttled, VendorChanged) only when nothing at all was written;
+    otherwise, and for a lost answer, the error is the outcome of each item it hit.
+    """
+    outcomes: dict[str, Written] = {}
+    jobs: list[Job] = []
+    for item in items:
+        try:
+            job = writer.plan(item, marker)
+        except RecordError as error:
+            outcomes[item.ref] = Written(item.ref, error=error)
+        else:
+            if job is None:
+                outcomes[item.ref] = Written(item.ref, item.current)
+            else:
+                jobs.append(job)
+    outcomes |= Run(client, writer, selected, marker).all(jobs)
+    return [outcomes[item.ref] for item in items]
+
+
+def raise_if_nothing_ran(sent: Collection[Written]) -> None:
+    """Raises the connection's own error if it is the outcome of every item so far."""
+    for word in (AccountError, Throttled, VendorChanged):
+        if all(isinstance(written.error, word) for written in sent):
+            raise next(written.error for written in sent if written.error is not None)
+
+
+def over(current: Record | None, values: Mapping[str, Value], handles: Mapping[str, str] | None = None) -> Record:
+    """What a step did, laid over what was there: for mutations that do not answer the record."""
+    if current is None:
+        raise payload.wrong("record", "a record to change", None)
+    return replace(current, values={**current.values, **values}, handles={**current.handles, **(handles or {})})
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The requests of one call."""
+
+    client: Client
+    writer: Writer
+    selected: Selection
+    marker: str
+
+    def all(self, jobs: Sequence[Job]) -> dict[str, Written]:
+        """The outcome of each job, by its item's ref. Raises what ``write_steps`` raises."""
+        sent: dict[str, Written] = {}
+        for batch in self._batches(jobs):
+            sent |= self._send(batch)
+            raise_if_nothing_ran(sent.values())
+        return sent
+
+    def _batches(self, jobs: Sequence[Job]) -> Iterator[Sequence[Job]]:
+        """As many as one document may ask for."""
+        batch: list[Job] = []
+        points = 0
+        for job in jobs:
+            more = self._points(job)
+            if batch and points + more > MOST_POINTS * 0.8:
+                yield batch
+                batch, points = [], 0
+            batch.append(job)
+            points += more
+        if batch:
+            yield batch
+
+    def _points(self, job: Job) -> int:
+        return shape_points(self.writer.shapes[job.step], self.selected)
+
+    def _send(self, jobs: Sequence[Job]) -> dict[str, Written]:
+        """One request. Where Shopify ran nothing because of one item's values, that is refused and the rest sent
+        again."""
+        steps = tuple((job.step, self.writer.shapes[job.step]) for job in jobs)
+        document = write_document(self.writer.title, steps, self.selected)
+        variables = {f"{letter}{n}": value for n, job in enumerate(jobs) for letter, value in job.variables.items()}
+        cost = sum(self._points(job) for job in jobs)
+        try:
+            outcome = call(self.client, document, variables, writes=True, cost=cost)
+        except SyncError as error:
+            number = error.facts.get("item") if isinstance(error, Rejected) else None
+            if isinstance(number, int) and number < len(jobs):
+                refused = jobs[number].item.ref
+                rest = [job for job in jobs if job.item.ref != refused]
+                return {refused: Written(refused, error=error), **(self._send(rest) if rest else {})}
+            return {job.item.ref: Written(job.item.ref, error=error) for job in jobs}
+        return {job.item.ref: self._written(job, f"m{number}", outcome) for number, job in enumerate(jobs)}
+
+    def _written(self, job: Job, alias: str, outcome: Outcome) -> Written:
+        """One alias: null means that the mutation did not run and ``errors`` says why."""
+        told = partial(Written, job.item.ref, request_id=outcome.reply.request_id)
+        unclear = Uncertain("shopify.shape", request_id=outcome.reply.request_id or None)
+        result = outcome.data.get(alias)
+        if not isinstance(result, dict):
+            return told(error=outcome.error_for(alias) or unclear)
+        try:
+            errors = graphql.user_errors(result)
+            if errors:
+                return told(error=self.writer.refuse(errors, job, self.marker in job.item.fields))
+            return told(record=self.writer.answer(job, result, withheld(outcome, alias), self.selected))
+        except VendorChanged:
+            return told(error=unclear)
+
+
+def withheld(outcome: Outcome, alias: str) -> list[tuple[str, ...]]:
+    """The paths inside the answered record that Shopify denied: ``m0.customer.firstName`` -> ``("firstName",)``."""
+    paths = (problem.path.split(".") for problem in outcome.problems if problem.alias == alias)
+    return [tuple(path[2:]) for path in paths if len(path) > 2]
