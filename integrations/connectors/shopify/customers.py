@@ -1,23 +1,18 @@
 """Shopify's customers as a stream. Facts and their sources: README.md beside this file.
 
 Look-ups by marker, e-mail and phone go through ``customerByIdentifier``, which does not use the search index and so
-sees a customer the moment it exists. Passes over everything page by id, passes over changes by ``updated_at`` up
-to the instant they began; both start a new list every 20,000 rows, because Shopify ends one at 25,000.
+sees a customer the moment it exists.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TypeVar
 
 from integrations.connectors.base import Answer, Ask, Field, OpenFields, Page, Stream, Wanted
-from integrations.connectors.shopify.call import call, read
+from integrations.connectors.shopify.call import read
 from integrations.connectors.shopify.decoding import customer_gid, decode, number_of
+from integrations.connectors.shopify.markers import define
 from integrations.connectors.shopify.operations import (
-    DEFINITION_CREATE,
-    DEFINITIONS,
     METAFIELD_SHAPE,
     METAFIELDS,
     TAG,
@@ -28,11 +23,12 @@ from integrations.connectors.shopify.operations import (
     page_document,
     selection,
 )
+from integrations.connectors.shopify.passes import Place
 from integrations.connectors.shopify.writing import write_many
-from integrations.core.errors import AccountError, Rejected, SyncError, VendorChanged
+from integrations.core.errors import AccountError, SyncError, VendorChanged
 from integrations.core.records import Record
 from integrations.core.values import Code, Email, Phone, Text, YesNoUnknown
-from integrations.toolkit import graphql, payload
+from integrations.toolkit import payload
 from integrations.toolkit.graphql import Outcome
 from integrations.toolkit.http import Client
 from integrations.toolkit.refusals import http_instant
@@ -40,9 +36,9 @@ from integrations.toolkit.refusals import http_instant
 PAGE_SIZE = 100
 MOST_IDS = 100  # Shopify takes 250; a hundred stay well below a document's 1000 points
 MOST_LOOKUPS = 50
-LIST_LENGTH = 20_000  # rows before a list is started anew; Shopify ends one at 25,000
 
 _HANDLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_MARKS = "Which record of the practice system this customer is. Kept by Suture; please do not edit."
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
@@ -52,9 +48,9 @@ def read_page(client: Client, ask: Ask, place: str | None) -> Page:
     ``vendor_now`` is Shopify's clock at that answer; what changes after it belongs to the next pass.
     Raises VendorChanged (``shopify.search_ignored``, ``shopify.paging_stuck``) rather than read the wrong rows.
     """
-    here = _Place.parse(place) if place else _Place(_stamp(ask.since) if ask.since else None)
+    here = Place.of(place, ask.since)
     selected = selection(ask.fields)
-    document = page_document("ID" if here.since is None else "UPDATED_AT", selected)
+    document = page_document(here.sort_key, selected)
     variables = {"first": PAGE_SIZE, "after": here.after, "query": here.query()}
     estimate = 3 + PAGE_SIZE * selected.objects * 0.1
     answered = read(client, document, variables, cost=estimate)
@@ -64,61 +60,8 @@ def read_page(client: Client, ask: Ask, place: str | None) -> Page:
     now = http_instant(answered.reply.headers.get("date", "")) if place is None else None
     onward = None
     if payload.flag(info, "hasNextPage", "pageInfo"):
-        onward = here.onward(payload.text(info, "endCursor", "pageInfo"), records, now)
+        onward = here.onward(payload.text(info, "endCursor", "pageInfo"), records, now, PAGE_SIZE)
     return Page(records, onward.text() if onward else None, now, None, broken)
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """``since`` opens a pass over changes and ``until`` ends it: the list is in order of change, so a row beyond
-    ``until`` ends the pass. ``above`` is the id that a list of everything starts after."""
-
-    since: str | None
-    until: str | None = None
-    above: str = ""
-    after: str | None = None
-    rows: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> "_Place":
-        told = payload.as_object(json.loads(text), "place")
-        since, until, above, after = (
-            payload.optional_text(told, name) for name in ("since", "until", "above", "after")
-        )
-        return cls(since, until, above or "", after, payload.whole(told, "rows"))
-
-    def text(self) -> str:
-        told = {"since": self.since, "until": self.until, "above": self.above, "after": self.after, "rows": self.rows}
-        return json.dumps(told, separators=(",", ":"))
-
-    def query(self) -> str | None:
-        if self.since is not None:
-            return f"updated_at:>='{self.since}'"
-        return f"id:>{self.above}" if self.above else None
-
-    def onward(self, cursor: str, records: Sequence[Record], now: datetime | None) -> "_Place | None":
-        """Where to go on, None at the end of the pass.
-
-        Raises VendorChanged if the list cannot go on: no new cursor, or more rows at one instant than a list holds.
-        """
-        if cursor == self.after or not cursor:
-            raise VendorChanged("shopify.paging_stuck", rows=self.rows)
-        until = self.until or (_stamp(now) if now else None)
-        newest = max((_stamp(record.changed_at) for record in records if record.changed_at), default="")
-        if self.since is not None and until is not None and newest > until:
-            return None
-        rows = self.rows + PAGE_SIZE
-        if rows < LIST_LENGTH or not records:
-            return _Place(self.since, until, self.above, cursor, rows)
-        if self.since is None:
-            return _Place(None, until, records[-1].key)
-        if newest == self.since:
-            raise VendorChanged("shopify.paging_stuck", rows=rows)
-        return _Place(newest, until)
-
-
-def _stamp(instant: datetime) -> str:
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _decode_all(rows: Iterable[payload.Json], selected: Selection) -> tuple[list[Record], list[tuple[str, SyncError]]]:
@@ -235,46 +178,8 @@ def _slices(things: Sequence[_Thing], size: int) -> Iterator[Sequence[_Thing]]:
 
 
 def prepare(client: Client, marker: str) -> None:
-    """Makes the definition of the marker: a custom ID, whose values are unique in the shop by themselves.
-
-    In a namespace of our own name, not the app's reserved one, so that another app of the clinic's finds the values.
-    Raises AccountError if it may not be made, or if one of another type stands in its place.
-    """
-    namespace, key = metafield_name(marker)
-    definition = {
-        "name": key.replace("_", " ").capitalize(),
-        "namespace": namespace,
-        "key": key,
-        "type": "id",
-        "ownerType": "CUSTOMER",
-        "description": "Which record of the practice system this customer is. Kept by Suture; please do not edit.",
-    }
-    answered = call(client, DEFINITION_CREATE, {"definition": definition}, writes=True, cost=12)
-    result = answered.data.get("metafieldDefinitionCreate")
-    if not isinstance(result, dict):
-        raise answered.error_for("metafieldDefinitionCreate") or VendorChanged("shopify.shape")
-    codes = [error.code for error in graphql.user_errors(result)]
-    if not codes:
-        return
-    if "TAKEN" in codes:
-        _check_definition(client, namespace, key)
-        return
-    if "UNSTRUCTURED_ALREADY_EXISTS" in codes:
-        raise AccountError("shopify.marker_unstructured", field=marker)
-    raise Rejected("shopify.marker_refused", field=marker, vendor_code=_word(codes[0]))
-
-
-def _word(code: str) -> str | None:
-    return code if re.fullmatch(r"[A-Z_]{1,60}", code) else None
-
-
-def _check_definition(client: Client, namespace: str, key: str) -> None:
-    """Raises AccountError if the definition that is there does not make values unique."""
-    variables = {"namespace": namespace, "key": key}
-    answered = read(client, DEFINITIONS, variables, cost=8)
-    for node in payload.items(payload.obj(answered.data, "metafieldDefinitions"), "nodes"):
-        if payload.text(payload.obj(node, "type"), "name") != "id":
-            raise AccountError("shopify.marker_other_type", field=f"{METAFIELDS}{namespace}.{key}")
+    """Makes the marker's definition. Raises what ``markers.define`` raises."""
+    define(client, marker, "CUSTOMER", _MARKS)
 
 
 def admin_url(facts: Mapping[str, str], key: str) -> str:

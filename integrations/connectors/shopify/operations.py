@@ -48,8 +48,8 @@ mutation MetafieldDefinitionCreate($definition: MetafieldDefinitionInput!) {
 }"""
 
 DEFINITIONS = """\
-query MetafieldDefinitions($namespace: String!, $key: String!) {
-  metafieldDefinitions(ownerType: CUSTOMER, namespace: $namespace, key: $key, first: 1) {
+query MetafieldDefinitions($owner: MetafieldOwnerType!, $namespace: String!, $key: String!) {
+  metafieldDefinitions(ownerType: $owner, namespace: $namespace, key: $key, first: 1) {
     nodes { id type { name } capabilities { uniqueValues { enabled } } }
   }
 }"""

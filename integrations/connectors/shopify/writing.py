@@ -5,14 +5,13 @@ with marker, metafields, consent and tags; then fields; then consent; then the a
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
 from integrations.connectors.base import WriteItem, Written
 from integrations.connectors.shopify import refusals
-from integrations.connectors.shopify.call import MOST_POINTS, call
 from integrations.connectors.shopify.decoding import ADDRESS_MEMBERS, address_values, customer_gid, decode
 from integrations.connectors.shopify.operations import (
     METAFIELDS,
@@ -24,7 +23,8 @@ from integrations.connectors.shopify.operations import (
     step_points,
     write_document,
 )
-from integrations.core.errors import AccountError, RecordError, Rejected, SyncError, Throttled, Uncertain, VendorChanged
+from integrations.connectors.shopify.sending import send
+from integrations.core.errors import RecordError, Rejected, Uncertain, VendorChanged
 from integrations.core.records import Record
 from integrations.core.values import Value, clean_text
 from integrations.toolkit import graphql, payload
@@ -65,56 +65,17 @@ def write_many(client: Client, items: Sequence[WriteItem], fields: frozenset[str
                 outcomes[item.ref] = Written(item.ref, item.current)
             else:
                 jobs.append(job)
-    sent: dict[str, Written] = {}
-    for batch in _batches(jobs, selected):
-        sent |= _send(client, batch, selected, marker)
-        _raise_if_nothing_ran(sent.values())
-    outcomes |= sent
+    outcomes |= send(
+        client,
+        jobs,
+        points=lambda job: step_points(job.step, selected),
+        document=lambda some: write_document(tuple(job.step for job in some), selected),
+        read=partial(_written, selected=selected, marker=marker),
+    )
     return [outcomes[item.ref] for item in items]
 
 
-def _raise_if_nothing_ran(sent: Collection[Written]) -> None:
-    """Raises the connection's own error if it is the outcome of every item so far."""
-    for word in (AccountError, Throttled, VendorChanged):
-        if all(isinstance(written.error, word) for written in sent):
-            raise next(written.error for written in sent if written.error is not None)
-
-
-def _batches(jobs: Sequence[_Job], selected: Selection) -> Iterator[Sequence[_Job]]:
-    """As many as one document may ask for."""
-    batch: list[_Job] = []
-    points = 0
-    for job in jobs:
-        more = step_points(job.step, selected)
-        if batch and points + more > MOST_POINTS * 0.8:
-            yield batch
-            batch, points = [], 0
-        batch.append(job)
-        points += more
-    if batch:
-        yield batch
-
-
-def _send(client: Client, jobs: Sequence[_Job], selected: Selection, marker: str) -> dict[str, Written]:
-    """One request. Where Shopify ran nothing because of one item's values, that is refused and the rest sent again."""
-    document = write_document(tuple(job.step for job in jobs), selected)
-    variables = {f"{letter}{n}": value for n, job in enumerate(jobs) for letter, value in job.variables.items()}
-    cost = sum(step_points(job.step, selected) for job in jobs)
-    try:
-        outcome = call(client, document, variables, writes=True, cost=cost)
-    except SyncError as error:
-        number = error.facts.get("item") if isinstance(error, Rejected) else None
-        if isinstance(number, int) and number < len(jobs):
-            refused = jobs[number].item.ref
-            rest = [job for job in jobs if job.item.ref != refused]
-            others = _send(client, rest, selected, marker) if rest else {}
-            return {refused: Written(refused, error=error), **others}
-        return {job.item.ref: Written(job.item.ref, error=error) for job in jobs}
-    read = partial(_written, outcome=outcome, selected=selected, marker=marker)
-    return {job.item.ref: read(job, f"m{number}") for number, job in enumerate(jobs)}
-
-
-def _written(job: _Job, alias: str, *, outcome: Outcome, selected: Selection, marker: str) -> Written:
+def _written(job: _Job, alias: str, outcome: Outcome, *, selected: Selection, marker: str) -> Written:
     """One alias: null means that the mutation did not run and ``errors`` says why."""
     told = partial(Written, job.item.ref, request_id=outcome.reply.request_id)
     unclear = Uncertain("shopify.shape", request_id=outcome.reply.request_id or None)
