@@ -30,12 +30,20 @@ from graphql import (
 )
 
 _PAYLOAD = "customer userErrors"
+_ORDER_PAYLOAD = "order userErrors"
+_LIST = "edges nodes pageInfo"
+_EDGE = "cursor node"
+_TERMS_PAYLOAD = "paymentTerms userErrors"
+_CODED = "code field message"
 KEEP: dict[str, str] = {
     "QueryRoot": "customer customerByIdentifier customers customersCount currentAppInstallation"
-    " metafieldDefinitions nodes publicApiVersions shop",
+    " metafieldDefinitions nodes publicApiVersions shop"
+    " order orderByIdentifier orders ordersCount paymentTermsTemplates refund",
     "Mutation": "customerAddressCreate customerAddressUpdate customerCreate customerEmailMarketingConsentUpdate"
     " customerSmsMarketingConsentUpdate customerUpdate"
-    " metafieldDefinitionCreate metafieldsDelete metafieldsSet tagsAdd tagsRemove",
+    " metafieldDefinitionCreate metafieldsDelete metafieldsSet tagsAdd tagsRemove"
+    " orderCancel orderClose orderCreate orderCustomerSet orderMarkAsPaid orderOpen orderUpdate paymentTermsCreate"
+    " paymentTermsDelete paymentTermsUpdate refundCreate",
     "AccessScope": "handle description",
     "ApiVersion": "displayName handle supported",
     "App": "id title",
@@ -81,6 +89,56 @@ KEEP: dict[str, str] = {
     "ShopPlan": "publicDisplayName shopifyPlus partnerDevelopment",
     "TagsAddPayload": "node userErrors",
     "TagsRemovePayload": "node userErrors",
+    "Order": "id legacyResourceId name number poNumber sourceIdentifier sourceName note tags test createdAt updatedAt processedAt"
+    " closed closedAt cancelledAt cancelReason currencyCode presentmentCurrencyCode taxesIncluded displayFinancialStatus"
+    " displayFulfillmentStatus unpaid fullyPaid canMarkAsPaid refundable totalPriceSet totalTaxSet totalDiscountsSet"
+    " currentTotalPriceSet currentTotalTaxSet totalOutstandingSet totalReceivedSet totalRefundedSet netPaymentSet customer"
+    " lineItems metafield metafields paymentTerms refunds transactions",
+    "OrderConnection": _LIST,
+    "OrderEdge": _EDGE,
+    "LineItem": "id title name sku quantity currentQuantity refundableQuantity taxable requiresShipping product variant"
+    " originalUnitPriceSet originalTotalSet discountAllocations taxLines",
+    "LineItemConnection": _LIST,
+    "LineItemEdge": _EDGE,
+    "DiscountAllocation": "allocatedAmountSet",
+    "TaxLine": "title rate ratePercentage priceSet channelLiable",
+    "MoneyBag": "shopMoney presentmentMoney",
+    "MoneyV2": "amount currencyCode",
+    "OrderTransaction": "id kind status gateway amountSet parentTransaction processedAt createdAt test",
+    "OrderTransactionConnection": _LIST,
+    "OrderTransactionEdge": _EDGE,
+    "Refund": "id legacyResourceId createdAt updatedAt processedAt note order refundLineItems totalRefundedSet transactions",
+    "RefundLineItem": "id quantity restockType restocked lineItem subtotalSet totalTaxSet",
+    "RefundLineItemConnection": _LIST,
+    "RefundLineItemEdge": _EDGE,
+    "PaymentTerms": "id due overdue dueInDays paymentTermsName paymentTermsType paymentSchedules",
+    "PaymentSchedule": "id dueAt issuedAt completedAt balanceDue",
+    "PaymentScheduleConnection": _LIST,
+    "PaymentScheduleEdge": _EDGE,
+    "PaymentTermsTemplate": "id name description paymentTermsType dueInDays",
+    "Product": "id title variants",
+    "ProductVariant": "id title product",
+    "ProductVariantConnection": _LIST,
+    "ProductVariantEdge": _EDGE,
+    "Job": "id done",
+    "OrderCancelJobResult": "id done status errors order",
+    "OrderCancelPayload": "job jobResult orderCancelUserErrors",
+    "OrderCancelUserError": _CODED,
+    "OrderClosePayload": _ORDER_PAYLOAD,
+    "OrderCreatePayload": _ORDER_PAYLOAD,
+    "OrderCreateUserError": _CODED,
+    "OrderCustomerSetPayload": _ORDER_PAYLOAD,
+    "OrderCustomerSetUserError": _CODED,
+    "OrderMarkAsPaidPayload": _ORDER_PAYLOAD,
+    "OrderOpenPayload": _ORDER_PAYLOAD,
+    "OrderUpdatePayload": _ORDER_PAYLOAD,
+    "PaymentTermsCreatePayload": _TERMS_PAYLOAD,
+    "PaymentTermsCreateUserError": _CODED,
+    "PaymentTermsUpdatePayload": _TERMS_PAYLOAD,
+    "PaymentTermsUpdateUserError": _CODED,
+    "PaymentTermsDeletePayload": "deletedId userErrors",
+    "PaymentTermsDeleteUserError": _CODED,
+    "RefundCreatePayload": "order refund userErrors",
     "UserError": "field message",
     "Node": "id",
     "DisplayableError": "field message",

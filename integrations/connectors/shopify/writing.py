@@ -11,14 +11,12 @@ from functools import cache, partial
 from pathlib import Path
 
 from integrations.connectors.base import WriteItem, Written
-from integrations.connectors.shopify import refusals
+from integrations.connectors.shopify import metafields, refusals
 from integrations.connectors.shopify.decoding import ADDRESS_MEMBERS, address_values, customer_gid, decode
 from integrations.connectors.shopify.operations import (
-    METAFIELDS,
     TAG,
     Selection,
     Step,
-    metafield_name,
     selection,
     step_points,
     write_document,
@@ -26,12 +24,11 @@ from integrations.connectors.shopify.operations import (
 from integrations.connectors.shopify.sending import send
 from integrations.core.errors import RecordError, Rejected, Uncertain, VendorChanged
 from integrations.core.records import Record
-from integrations.core.values import Value, clean_text
+from integrations.core.values import Value
 from integrations.toolkit import graphql, payload
 from integrations.toolkit.graphql import Outcome
 from integrations.toolkit.http import Client
 
-METAFIELD_TYPE = "single_line_text_field"
 _PLAIN = ("firstName", "lastName", "email", "phone")
 _ADDRESS_STEPS = (Step.ADDRESS_CREATE, Step.ADDRESS_UPDATE)
 _CONSENT = {True: "SUBSCRIBED", False: "UNSUBSCRIBED"}
@@ -102,7 +99,7 @@ def _record(job: _Job, result: payload.Json, denied: Collection[str], selected: 
     """The customer after the step. Where the mutation cannot answer it, what it did is laid over what was there."""
     current = job.item.current
     if job.step is Step.CLEAR_METAFIELDS:
-        return _over(current, dict.fromkeys(_cleared_metafields(job.item.fields)))
+        return _over(current, dict.fromkeys(metafields.cleared(job.item.fields)))
     if job.step in _ADDRESS_STEPS:
         address = payload.obj(result, "address")
         handles = {"address_id": payload.text(address, "id", "address")}
@@ -135,8 +132,8 @@ def _job(item: WriteItem, marker: str) -> _Job | None:
 def _create_input(fields: Mapping[str, Value], marker: str) -> dict[str, object]:
     """Everything a create can carry, marker first. A no to marketing is the state of a new customer anyway."""
     made: dict[str, object] = {name: fields[name] for name in _PLAIN if fields.get(name)}
-    if metafields := _metafields(fields, marker):
-        made["metafields"] = metafields
+    if held := metafields.filled(fields, marker):
+        made["metafields"] = held
     if fields.get("emailMarketing") is True and "email" in made:
         made["emailMarketingConsent"] = _consent(is_given=True)
     if fields.get("smsMarketing") is True and "phone" in made:
@@ -148,30 +145,14 @@ def _create_input(fields: Mapping[str, Value], marker: str) -> dict[str, object]
 
 def _update(item: WriteItem, _current: Record, gid: str, marker: str) -> _Job | None:
     changed: dict[str, object] = {name: item.fields[name] or None for name in _PLAIN if name in item.fields}
-    if metafields := _metafields(item.fields, marker):
-        changed["metafields"] = metafields
+    if held := metafields.filled(item.fields, marker):
+        changed["metafields"] = held
     return _Job(item, Step.UPDATE, {"i": {"id": gid, **changed}}) if changed else None
 
 
-def _metafields(fields: Mapping[str, Value], marker: str) -> list[dict[str, object]]:
-    """The metafields that hold something. The marker goes first and without a type: its definition has one."""
-    names = [name for name, value in fields.items() if name.startswith(METAFIELDS) and clean_text(value)]
-    made: list[dict[str, object]] = []
-    for name in sorted(names, key=lambda name: (name != marker, name)):
-        namespace, key = metafield_name(name)
-        entry: dict[str, object] = {"namespace": namespace, "key": key, "value": fields[name]}
-        made.append(entry if name == marker else {**entry, "type": METAFIELD_TYPE})
-    return made
-
-
-def _cleared_metafields(fields: Mapping[str, Value]) -> list[str]:
-    return [name for name, value in fields.items() if name.startswith(METAFIELDS) and not clean_text(value)]
-
-
 def _clear_metafields(item: WriteItem, _current: Record, gid: str, _marker: str) -> _Job | None:
-    gone = [metafield_name(name) for name in _cleared_metafields(item.fields)]
-    identifiers = [{"ownerId": gid, "namespace": namespace, "key": key} for namespace, key in gone]
-    return _Job(item, Step.CLEAR_METAFIELDS, {"i": identifiers}) if gone else None
+    gone = metafields.identifiers(gid, metafields.cleared(item.fields))
+    return _Job(item, Step.CLEAR_METAFIELDS, {"i": gone}) if gone else None
 
 
 def _consent(*, is_given: bool) -> dict[str, object]:
