@@ -5,7 +5,7 @@ become two at 33.33 and one at 33.34. Tax is split along, so that both sums are 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 
 from integrations.core.errors import Rejected
@@ -109,6 +109,10 @@ class Sold:
         if line.product:
             return self.product == line.product
         return not self.product and self.title.strip() == line.title.strip() and self.rate == line.rate
+
+    def without(self, units: int) -> "Sold":
+        """The same once so many more were given back."""
+        return replace(self, refundable=self.refundable - units)
 
 
 def spread(line: Line, sold: Sequence[Sold]) -> dict[str, int] | None:

@@ -6,13 +6,11 @@ The message is looked at and forgotten; only the field's name goes into the erro
 import re
 from collections.abc import Mapping, Sequence
 
-from integrations.core.errors import Rejected
+from integrations.core.errors import Rejected, SyncError, Unavailable
 from integrations.toolkit.graphql import UserError
 
-_TAKEN = re.compile(
-    r"taken|already (?:been |in )?(?:used|use|assigned|exists)|must be unique|not unique", re.IGNORECASE
-)
-_GONE = re.compile(
+TAKEN = re.compile(r"taken|already (?:been |in )?(?:used|use|assigned|exists)|must be unique|not unique", re.IGNORECASE)
+GONE = re.compile(
     r"not exist|not found|could(?:n't| not) (?:be )?f(?:i|ou)nd|invalid id|deleted|cannot be located", re.IGNORECASE
 )
 _PATH = re.compile(r"[A-Za-z0-9_.]{1,200}")
@@ -64,14 +62,24 @@ def refused(errors: Sequence[UserError], *, marks: bool, in_address: bool = Fals
     return Rejected(code, field=named, errors=len(errors), look_again=code in _LOOK_AGAIN or None)
 
 
+def idempotency(text: str) -> SyncError | None:
+    """What Shopify says of the key of a mutation, None if it does not speak of one."""
+    if "IDEMPOTENCY_" not in text:
+        return None
+    if "CONCURRENT" in text:
+        return Unavailable("shopify.idempotency_busy")
+    word = re.search(r"IDEMPOTENCY_[A-Z_]{1,60}", text)
+    return Rejected("shopify.idempotency_refused", vendor_code=word[0] if word else None, look_again=True)
+
+
 def _code(error: UserError, *, marks: bool, in_address: bool) -> str:
     names, message = tuple(filter(None, error.path.split("."))), error.message
     last = _last_word(names, message)
-    if _TAKEN.search(message):
+    if TAKEN.search(message):
         return _taken(names, last, marks=marks, in_address=in_address)
     if last == "addressId" or (in_address and last == "id"):
         return "shopify.address_gone"
-    if (last in ("id", "customerId") or not names) and _GONE.search(message):
+    if (last in ("id", "customerId") or not names) and GONE.search(message):
         return "shopify.customer_gone"
     if in_address and last in ("phone", "firstName", "lastName"):
         return "shopify.address_invalid"
