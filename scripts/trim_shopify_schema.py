@@ -30,15 +30,23 @@ from graphql import (
 )
 
 _PAYLOAD = "customer userErrors"
+_ORDER_PAYLOAD = "order userErrors"
+_LIST = "edges nodes pageInfo"
+_EDGE = "cursor node"
+_TERMS_PAYLOAD = "paymentTerms userErrors"
+_CODED = "code field message"
 KEEP: dict[str, str] = {
     "QueryRoot": "customer customerByIdentifier customers customersCount currentAppInstallation"
     " inventoryItem location locations product productByIdentifier productVariants products productsCount"
-    " metafieldDefinitions nodes publicApiVersions shop",
+    " metafieldDefinitions nodes publicApiVersions shop"
+    " order orderByIdentifier orders ordersCount paymentTermsTemplates refund",
     "Mutation": "customerAddressCreate customerAddressUpdate customerCreate customerEmailMarketingConsentUpdate"
     " customerSmsMarketingConsentUpdate customerUpdate"
     " inventoryActivate inventoryAdjustQuantities inventoryItemUpdate inventorySetQuantities"
     " productSet productUpdate productVariantsBulkUpdate"
-    " metafieldDefinitionCreate metafieldsDelete metafieldsSet tagsAdd tagsRemove",
+    " metafieldDefinitionCreate metafieldsDelete metafieldsSet tagsAdd tagsRemove"
+    " orderCancel orderClose orderCreate orderCustomerSet orderMarkAsPaid orderOpen orderUpdate paymentTermsCreate"
+    " paymentTermsDelete paymentTermsUpdate refundCreate",
     "AccessScope": "handle description",
     "ApiVersion": "displayName handle supported",
     "App": "id title",
@@ -97,16 +105,17 @@ KEEP: dict[str, str] = {
     "MetafieldsSetUserError": "code elementIndex field message",
     "MoneyV2": "amount currencyCode",
     "PageInfo": "startCursor endCursor hasNextPage hasPreviousPage",
-    "Product": "id legacyResourceId handle title status descriptionHtml vendor productType tags hasOnlyDefaultVariant"
-    " variantsCount totalInventory tracksInventory createdAt updatedAt variants metafield metafields",
+    "Product": "createdAt descriptionHtml handle hasOnlyDefaultVariant id legacyResourceId metafield metafields "
+    "productType status tags title totalInventory tracksInventory updatedAt variants variantsCount "
+    "vendor",
     "ProductConnection": "edges nodes pageInfo",
     "ProductEdge": "cursor node",
     "ProductSetOperation": "id status product userErrors",
     "ProductSetPayload": "product productSetOperation userErrors",
     "ProductSetUserError": "code field message",
     "ProductUpdatePayload": "product userErrors",
-    "ProductVariant": "id legacyResourceId title sku barcode price compareAtPrice taxable position inventoryPolicy"
-    " inventoryQuantity selectedOptions inventoryItem product createdAt updatedAt",
+    "ProductVariant": "barcode compareAtPrice createdAt id inventoryItem inventoryPolicy inventoryQuantity "
+    "legacyResourceId position price product selectedOptions sku taxable title updatedAt",
     "ProductVariantConnection": "edges nodes pageInfo",
     "ProductVariantEdge": "cursor node",
     "ProductVariantsBulkUpdatePayload": "product productVariants userErrors",
@@ -117,6 +126,51 @@ KEEP: dict[str, str] = {
     "ShopPlan": "publicDisplayName shopifyPlus partnerDevelopment",
     "TagsAddPayload": "node userErrors",
     "TagsRemovePayload": "node userErrors",
+    "Order": "id legacyResourceId name number poNumber sourceIdentifier sourceName note tags test createdAt updatedAt processedAt"
+    " closed closedAt cancelledAt cancelReason currencyCode presentmentCurrencyCode taxesIncluded displayFinancialStatus"
+    " displayFulfillmentStatus unpaid fullyPaid canMarkAsPaid refundable totalPriceSet totalTaxSet totalDiscountsSet"
+    " currentTotalPriceSet currentTotalTaxSet totalOutstandingSet totalReceivedSet totalRefundedSet netPaymentSet customer"
+    " lineItems metafield metafields paymentTerms refunds transactions",
+    "OrderConnection": _LIST,
+    "OrderEdge": _EDGE,
+    "LineItem": "id title name sku quantity currentQuantity refundableQuantity taxable requiresShipping product variant"
+    " originalUnitPriceSet originalTotalSet discountAllocations taxLines",
+    "LineItemConnection": _LIST,
+    "LineItemEdge": _EDGE,
+    "DiscountAllocation": "allocatedAmountSet",
+    "TaxLine": "title rate ratePercentage priceSet channelLiable",
+    "MoneyBag": "shopMoney presentmentMoney",
+    "OrderTransaction": "id kind status gateway amountSet parentTransaction processedAt createdAt test",
+    "OrderTransactionConnection": _LIST,
+    "OrderTransactionEdge": _EDGE,
+    "Refund": "id legacyResourceId createdAt updatedAt processedAt note order refundLineItems totalRefundedSet transactions",
+    "RefundLineItem": "id quantity restockType restocked lineItem subtotalSet totalTaxSet",
+    "RefundLineItemConnection": _LIST,
+    "RefundLineItemEdge": _EDGE,
+    "PaymentTerms": "id due overdue dueInDays paymentTermsName paymentTermsType paymentSchedules",
+    "PaymentSchedule": "id dueAt issuedAt completedAt balanceDue",
+    "PaymentScheduleConnection": _LIST,
+    "PaymentScheduleEdge": _EDGE,
+    "PaymentTermsTemplate": "id name description paymentTermsType dueInDays",
+    "Job": "id done",
+    "OrderCancelJobResult": "id done status errors order",
+    "OrderCancelPayload": "job jobResult orderCancelUserErrors",
+    "OrderCancelUserError": _CODED,
+    "OrderClosePayload": _ORDER_PAYLOAD,
+    "OrderCreatePayload": _ORDER_PAYLOAD,
+    "OrderCreateUserError": _CODED,
+    "OrderCustomerSetPayload": _ORDER_PAYLOAD,
+    "OrderCustomerSetUserError": _CODED,
+    "OrderMarkAsPaidPayload": _ORDER_PAYLOAD,
+    "OrderOpenPayload": _ORDER_PAYLOAD,
+    "OrderUpdatePayload": _ORDER_PAYLOAD,
+    "PaymentTermsCreatePayload": _TERMS_PAYLOAD,
+    "PaymentTermsCreateUserError": _CODED,
+    "PaymentTermsUpdatePayload": _TERMS_PAYLOAD,
+    "PaymentTermsUpdateUserError": _CODED,
+    "PaymentTermsDeletePayload": "deletedId userErrors",
+    "PaymentTermsDeleteUserError": _CODED,
+    "RefundCreatePayload": "order refund userErrors",
     "UserError": "field message",
     "Node": "id",
     "DisplayableError": "field message",

@@ -1,0 +1,77 @@
+"""What ``userErrors`` of orders, payment terms and refunds mean. As in ``refusals.py``: paths, codes and words decide,
+and the words go no further."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from integrations.connectors.shopify.orders_documents import OrderStep
+from integrations.connectors.shopify.refusals import GONE, TAKEN, idempotency
+from integrations.core.errors import Rejected, SyncError
+from integrations.toolkit.graphql import UserError
+
+_PATH = re.compile(r"[A-Za-z0-9_.]{1,200}")
+_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,60}")
+_EXCEEDS = re.compile(r"exceed|greater than|more than|over-?refund|cannot refund|not refundable", re.IGNORECASE)
+
+_BY_MEMBER: Mapping[str, str] = {
+    "metafields": "shopify.metafield_invalid",
+    "tags": "shopify.tags_invalid",
+    "customer": "shopify.customer_gone",
+    "customerId": "shopify.customer_gone",
+    "variantId": "shopify.product_gone",
+    "productId": "shopify.product_gone",
+}
+_BY_STEP: Mapping[OrderStep, str] = {
+    OrderStep.CANCEL: "shopify.cancel_refused",
+    OrderStep.MARK_PAID: "shopify.payment_refused",
+    OrderStep.TERMS_CREATE: "shopify.terms_refused",
+    OrderStep.TERMS_UPDATE: "shopify.terms_refused",
+    OrderStep.TERMS_DELETE: "shopify.terms_refused",
+    OrderStep.REFUND: "shopify.refund_refused",
+}
+# A fresh look-up, or a moment, may tell more: the shell looks again before it holds.
+_LOOK_AGAIN = frozenset(
+    {
+        "shopify.cancel_refused",
+        "shopify.customer_gone",
+        "shopify.marker_taken",
+        "shopify.order_gone",
+        "shopify.payment_refused",
+        "shopify.terms_refused",
+    }
+)
+
+
+def refused(errors: Sequence[UserError], step: OrderStep, *, marks: bool) -> SyncError:
+    """The error for a mutation's ``userErrors``; the first that names something decides.
+
+    ``marks``: the marker was among what was sent.
+    """
+    for error in errors:
+        if (known := idempotency(error.code or error.message)) is not None:
+            return known
+    general = _BY_STEP.get(step, "shopify.order_refused")
+    found = [(_code(error, step, general, marks=marks), error) for error in errors]
+    code, error = min(found, key=lambda pair: (pair[0] not in _LOOK_AGAIN, pair[0] == general))
+    return Rejected(
+        code,
+        field=error.path if _PATH.fullmatch(error.path) else None,
+        vendor_code=error.code if _CODE.fullmatch(error.code) else None,
+        errors=len(errors),
+        look_again=code in _LOOK_AGAIN or None,
+    )
+
+
+def _code(error: UserError, step: OrderStep, general: str, *, marks: bool) -> str:
+    names = [name for name in error.path.split(".") if name and not name.isdigit()]
+    if TAKEN.search(error.message) and (marks or "metafields" in names):
+        return "shopify.marker_taken" if marks else "shopify.metafield_taken"
+    if step is OrderStep.REFUND and _EXCEEDS.search(error.message):
+        return "shopify.refund_exceeds"
+    known = next((_BY_MEMBER[name] for name in reversed(names) if name in _BY_MEMBER), None)
+    if known is not None:
+        return known
+    is_order = not names or names[-1] in ("id", "orderId", "referenceId")
+    if step is not OrderStep.CREATE and is_order and (error.code == "NOT_FOUND" or GONE.search(error.message)):
+        return "shopify.order_gone"
+    return general
