@@ -13,6 +13,7 @@ from integrations.connectors.sandbox_kit import Server
 from integrations.connectors.shopify import sandbox as shopify_sandbox
 from integrations.connectors.shopify.sandbox import ShopifyVendor
 from integrations.connectors.shopify.sandbox_shop import Row, Shop
+from integrations.flows import FLOW_KINDS
 from integrations.models import BUCKETS, Connection, Delivery, Flow, FlowRevision, Link, Mode, QuotaBudget, Run
 from integrations.services.connections import save_credentials
 from integrations.services.sync import Report, sync
@@ -52,10 +53,28 @@ class Stage:
 
     def sync(self, **how: object) -> dict[str, int]:
         """One sync to idle; the counts of the flow's run, which must add up."""
-        report = self.report(**how)
-        counts = {name: int(value) for name, value in report.flows[0].counts.items()}
-        assert counts["read"] == sum(counts[bucket] for bucket in BUCKETS)
+        (counts,) = self.sync_all(**{"flow_name": self._name_of(self.flow_id), **how}).values()
         return counts
+
+    def sync_all(self, **how: object) -> dict[str, dict[str, int]]:
+        """One sync of every flow to idle; the counts of each flow's run, by its name, which must add up."""
+        told = {}
+        for flow in self.report(**how).flows:
+            counts = {name: int(value) for name, value in flow.counts.items()}
+            assert counts["read"] == sum(counts[bucket] for bucket in BUCKETS)
+            told[flow.flow] = counts
+        return told
+
+    def join(self, kind: str, *, mode: str = Mode.LIVE, start: str = "all", **settings: str) -> int:
+        """One more flow between the two; it becomes the one that ``sync`` and ``set_flow`` are about."""
+        with tenant_tx(self.tenant.pk):
+            sides = {one.name: one for one in Connection.objects.all()}
+        self.flow_id = _add(self.tenant, kind, sides, settings, mode=mode, start=start)
+        return self.flow_id
+
+    def _name_of(self, flow_id: int) -> str:
+        with tenant_tx(self.tenant.pk):
+            return Flow.objects.get(pk=flow_id).name
 
     def report(self, **how: object) -> Report:
         return sync(tenant_slug=self.tenant.slug, until_idle=True, **{"max_wait_s": 30, **how})
@@ -111,13 +130,23 @@ def _join(tenant: Tenant, settings: dict[str, str], mode: str) -> int:
         save_credentials(practice, {"api_key": KEY, "contact_email": "ops@agency.example"})
         shop = Connection.objects.create(tenant=tenant, name="shop", vendor="shopify", account=f"{SHOP}.myshopify.com")
         save_credentials(shop, {"access_token": TOKEN})
+    return _add(tenant, KIND, {"practice": practice, "shop": shop}, settings, mode=mode, start="all")
+
+
+def _add(
+    tenant: Tenant, kind: str, sides: Mapping[str, Connection], settings: dict[str, str], *, mode: str, start: str
+) -> int:
+    vendors = {side.vendor: side for side in sides.values()}
+    facts = FLOW_KINDS[kind]
+    with tenant_tx(tenant.pk):
         flow = Flow.objects.create(
             tenant=tenant,
-            name=KIND,
-            kind=KIND,
-            source=practice,
-            target=shop,
+            name=kind,
+            kind=kind,
+            source=vendors[facts.source_vendor],
+            target=vendors[facts.target_vendor],
             mode=mode,
+            start=start,
             settings=settings,
             revision_number=1,
         )

@@ -187,6 +187,16 @@ class Plan:
     target_fields: frozenset[str]
     policies: Mapping[str, FieldPolicy]
     fixed: frozenset[str] = frozenset()
+    gone_fields: frozenset[str] = frozenset()
+
+    def policies_for(self, *, is_new: bool, is_gone: bool, was_gone: bool) -> Mapping[str, FieldPolicy]:
+        """The policies of a write. What is made anew, or leaves, is written whatever a field's write mode; so is what
+        the leave-taking of a record that comes back had changed."""
+        if is_new or is_gone:
+            return {name: FieldPolicy(Write.ALWAYS, policy.conflict) for name, policy in self.policies.items()}
+        if was_gone:
+            return {**self.policies, **dict.fromkeys(self.gone_fields, FieldPolicy())}
+        return self.policies
 
     def wish(self, record: Record) -> Wish:
         """The draft for a live record, or why there is none. Merged records are the shell's business."""
@@ -286,5 +296,6 @@ def make_plan(kind: FlowKind, config: Config, context: Context, released: Sequen
         source_fields=frozenset(rule.source for rule in rules),
         target_fields=target_fields,
         policies={rule.target: FieldPolicy(rule.write, rule.conflict) for rule in rules},
+        gone_fields=gone_fields,
         fixed=frozenset(one.name for one in kind.target.fields if one.fixed) & target_fields,
     )

@@ -10,8 +10,6 @@ from django.conf import settings
 from django.db import IntegrityError, OperationalError
 
 from integrations.core import errors
-from integrations.core.diffing import FieldPolicy
-from integrations.core.records import Write
 from integrations.models import Connection, DeliveryState, Mode
 from integrations.services import connections, settlement
 from integrations.services.claims import Item
@@ -59,9 +57,6 @@ class Batch:
         self.results: list[Result] = []
         self.stream = job.target_stream
         self.fields = job.plan.target_fields
-        self.policies_of_new = {
-            name: FieldPolicy(Write.ALWAYS, policy.conflict) for name, policy in job.plan.policies.items()
-        }
         self.started = time.monotonic()
 
     def finish(self, item: Item, result: Result) -> None:

@@ -85,6 +85,7 @@ class Item:
     is_new: bool = False
     wish_before: bytes | None = None
     previous_wish: bytes | None = None
+    was_gone: bool = False
     flips: int = 0
     flips_since: datetime | None = None
     digests: dict[str, str] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
+from integrations.flows import FLOW_KINDS
 from integrations.models import BUCKETS, Connection, ConnectionState, Flow, Mode, Run, RunState
 from integrations.services import connections, freshness, intake, pulse
 from integrations.services.delivery import drain
@@ -141,10 +142,13 @@ def _tenants(slug: str) -> list[Tenant]:
 
 def _flows_of(tenant: Tenant, name: str) -> list[FlowReport]:
     with tenant_tx(tenant.pk, reason="sync"):
-        flows = Flow.objects.exclude(mode=Mode.OFF).order_by("name")
+        flows = Flow.objects.exclude(mode=Mode.OFF)
         if name:
             flows = flows.filter(name=name)
-        return [FlowReport(tenant.slug, tenant.pk, flow.name, flow.pk, flow.target_id, flow.mode) for flow in flows]
+        parents_first = sorted(flows, key=lambda flow: (len(FLOW_KINDS[flow.kind].parents), flow.name))
+        return [
+            FlowReport(tenant.slug, tenant.pk, flow.name, flow.pk, flow.target_id, flow.mode) for flow in parents_first
+        ]
 
 
 def _work_once(only: pulse.Only, openings: _Openings) -> bool:

@@ -217,7 +217,8 @@ def hold_stuck(batch: Batch, item: Item, patch: Patch) -> None:
 
 
 def left_to_write(batch: Batch, item: Item, current: Record) -> Patch:
-    policies = batch.policies_of_new if item.is_new else batch.job.plan.policies
+    is_gone = bool(item.draft and item.draft.gone)
+    policies = batch.job.plan.policies_for(is_new=item.is_new, is_gone=is_gone, was_gone=item.was_gone)
     return diff(
         item.wanted,
         current.values,

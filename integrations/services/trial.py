@@ -60,6 +60,7 @@ class _Look:
     link: str = ""
     digests: Mapping[str, str] = field(default_factory=dict)
     dropped: Mapping[str, str] = field(default_factory=dict)
+    was_gone: bool = False
     current: Record | None = None
 
 
@@ -122,7 +123,9 @@ def _look(job: Job, key: str) -> _Look:
     with tenant_tx(job.tenant_id, reason="try a record"):
         link = Link.objects.filter(links_of(job), source_key=key).values_list("target_key", flat=True).first()
         state = LinkState.objects.filter(flow_id=job.flow_id, source_key=key).first()
-    return _Look(link or "", dict(state.digests) if state else {}, dict(state.dropped) if state else {})
+    if state is None:
+        return _Look(link or "")
+    return _Look(link or "", dict(state.digests), dict(state.dropped), state.gone)
 
 
 def _compared(job: Job, record: Record, wish: Wish, look: _Look, client: Client) -> Trial:
@@ -161,7 +164,7 @@ def _compared(job: Job, record: Record, wish: Wish, look: _Look, client: Client)
             kind_of=job.kind_of,
             digest=job.digest,
             written=look.digests,
-            policies=job.plan.policies,
+            policies=job.plan.policies_for(is_new=False, is_gone=draft.gone, was_gone=look.was_gone),
             fixed=job.plan.fixed,
         )
         stuck = patch.conflicts or patch.fixed

@@ -97,6 +97,7 @@ def load_links(batch: Batch) -> None:
             item.previous_wish = bytes(state.wish)
             item.wish_before = bytes(state.wish_before) if state.wish_before is not None else None
             item.flips, item.flips_since = state.flips, state.flips_since
+            item.was_gone = state.gone
             if _is_flapping(item):
                 batch.finish(item, settlement.held(item, "guard.flapping"))
         _leave_out(batch, item)

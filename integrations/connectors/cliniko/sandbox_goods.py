@@ -75,6 +75,9 @@ def _prices(world: ClinikoWorld, gross: Decimal, tax_id: object) -> Row:
 
 
 def edit_product(world: ClinikoWorld, key: str, **given: object) -> None:
+    """As ``add_product`` takes it."""
+    if "price" in given:
+        given |= _prices(world, Decimal(str(given.pop("price"))), row_of(world, "products", key).get("tax_id"))
     change(world, "products", key, **given)
 
 

@@ -39,6 +39,7 @@ def verify(client: Client) -> Probe:
         "country": payload.optional_text(payload.optional_obj(shop, "shopAddress", "shop") or {}, "countryCodeV2")
         or "",
         "scopes": ",".join(sorted(scopes)),
+        "taxes_included": "yes" if payload.optional_flag(shop, "taxesIncluded", "shop") else "no",
         "protected_data": protected,
         "api_version": served_version(answered.reply),
     }
