@@ -42,22 +42,29 @@ def _is_credit(values: Mapping[str, Value]) -> bool:
     return bool(values.get("original_invoice"))
 
 
+def _whole_lines(values: Mapping[str, Value], made: Balanced) -> tuple[Line, ...] | None:
+    """The lines in cents, a credit note's turned round; None where one below zero can be taken off no other."""
+    return fold_negatives(tuple(map(_turned, made.lines)) if _is_credit(values) else made.lines)
+
+
+def _turned(line: Line) -> Line:
+    return replace(line, total=-line.total, tax=-line.tax, quantity=abs(line.quantity), discount=abs(line.discount))
+
+
+def _shop_lines(values: Mapping[str, Value], context: Context) -> tuple[Line, ...] | None:
+    """The lines as the shop takes them: in cents, none below zero, services under the neutral name."""
+    made = _balanced(values)
+    whole = _whole_lines(values, made) if isinstance(made, Balanced) else None
+    return None if whole is None else _named(whole, context)
+
+
 def _lines(values: Mapping[str, Value], context: Context) -> Value:
-    """An invoice's lines as the shop takes them: in cents, none below zero, services under the neutral name."""
-    if _is_credit(values) or not isinstance(made := _balanced(values), Balanced):
-        return None
-    return _named(fold_negatives(made.lines) or (), context)
+    return None if _is_credit(values) else _shop_lines(values, context)
 
 
 def _credit_lines(values: Mapping[str, Value], context: Context) -> Value:
-    """A credit note's lines, turned round: what goes back."""
-    if not _is_credit(values) or not isinstance(made := _balanced(values), Balanced):
-        return None
-    turned = (
-        replace(line, total=-line.total, tax=-line.tax, quantity=abs(line.quantity), discount=abs(line.discount))
-        for line in made.lines
-    )
-    return _named(fold_negatives(tuple(turned)) or (), context)
+    """What goes back by a credit note."""
+    return _shop_lines(values, context) if _is_credit(values) else None
 
 
 def _named(lines: Sequence[Line], context: Context) -> tuple[Line, ...]:
@@ -172,7 +179,8 @@ def _unbalanced(record: Record, context: Context) -> Verdict | None:
         return Verdict("hold", code, f"{made.what} {made.stated}, lines {made.summed}, difference {made.by}")
     if made.spread and context.settings["rounding"] == "hold":
         return Verdict("hold", "invoice.rounding", f"difference {made.spread}")
-    return None if fold_negatives(made.lines) is not None else Verdict("hold", "invoice.negative_line")
+    is_whole = _whole_lines(record.values, made) is not None
+    return None if is_whole else Verdict("hold", "invoice.negative_line")
 
 
 def _finish(fields: dict[str, Value], context: Context) -> dict[str, Value]:
