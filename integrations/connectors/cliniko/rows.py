@@ -49,7 +49,7 @@ def reference(row: Json, name: str) -> str | None:
     Raises VendorChanged for one that is there but names nothing: a record is not to lose what it belongs to.
     """
     given = row.get(name)
-    if given is None or given in ("", {}):
+    if given in (None, "", {}, {"links": {"self": None}}):
         return None
     key = linked_key(given.get("links")) if isinstance(given, dict) else ""
     if not key:
