@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from math import ceil
 
-from integrations.connectors.shopify import refusals
+from integrations.connectors.shopify.once import key_error
 from integrations.core.errors import AccountError, Rejected, SyncError, VendorChanged
 from integrations.toolkit import graphql
 from integrations.toolkit.graphql import Meaning, Outcome
@@ -87,10 +87,10 @@ def explain(entry: Json) -> SyncError | None:
     if _PROTECTED.search(text):
         return AccountError("shopify.protected_data")
     extensions = entry.get("extensions")
-    code = extensions.get("code") if isinstance(extensions, dict) else None
-    if (keyed := refusals.idempotency(f"{code} {text}")) is not None:
-        return keyed
-    if isinstance(extensions, dict) and extensions.get("code") == "ACCESS_DENIED":
+    extensions = extensions if isinstance(extensions, dict) else {}
+    if (about_key := key_error(str(extensions.get("code") or ""), text)) is not None:
+        return about_key
+    if extensions.get("code") == "ACCESS_DENIED":
         scopes = sorted(set(_SCOPE.findall(f"{text} {extensions.get('requiredAccess')}")))
         return AccountError("shopify.scope_missing", scopes=", ".join(scopes)[:200] or None)
     if "metafield definition" in text.lower():

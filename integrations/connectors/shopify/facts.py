@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from integrations.connectors.base import Account, Connector, Credential
 from integrations.connectors.shopify.customers import CUSTOMERS
+from integrations.connectors.shopify.inventory import INVENTORY
 from integrations.connectors.shopify.orders import ORDERS
 from integrations.connectors.shopify.probe import verify
 from integrations.connectors.shopify.products import PRODUCTS
@@ -83,7 +84,8 @@ SHOPIFY = Connector(
             "Admin API access token",
             secret=True,
             help="From the shop's admin: Settings, Apps and sales channels, Develop apps, the app, API credentials. "
-            "The app needs the scopes read_customers and write_customers.",
+            "The app needs the scopes read_customers and write_customers; flows of products need write_products, those of "
+            "stock write_inventory and read_locations, those of orders write_orders.",
         ),
         Credential(
             "webhook_secret",
@@ -95,7 +97,7 @@ SHOPIFY = Connector(
     ),
     # Start values of the oldest plans; every answer says what holds for this shop.
     limit=Limit(LimitStyle.POINTS, amount=50, per_s=1, capacity=1000),
-    streams=(CUSTOMERS, PRODUCTS, ORDERS),
+    streams=(CUSTOMERS, PRODUCTS, INVENTORY, ORDERS),
     normalise_account=normalise_account,
     origin=origin,
     headers=headers,

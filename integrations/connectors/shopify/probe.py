@@ -5,12 +5,18 @@ from collections.abc import Mapping
 from integrations.connectors.base import Probe
 from integrations.connectors.shopify.call import API_VERSION, call, read, served_version
 from integrations.connectors.shopify.decoding import number_of
+from integrations.connectors.shopify.locations import locations
 from integrations.connectors.shopify.operations import PII_PROBE, SHOP_PROFILE
 from integrations.core.errors import AccountError, VendorChanged
 from integrations.toolkit import payload
 from integrations.toolkit.http import Client, Reply
 
 NEEDED_SCOPES = ("read_customers", "write_customers")
+FLOWS_SCOPES: Mapping[str, tuple[str, ...]] = {
+    "products": ("read_products", "write_products"),
+    "stock": ("read_products", "read_inventory", "write_inventory", "read_locations"),
+    "orders": ("read_orders", "write_orders"),
+}
 
 Finding = tuple[str, str]
 
@@ -27,6 +33,7 @@ def verify(client: Client) -> Probe:
     installation_id = number_of(payload.text(installation, "id", "currentAppInstallation"))
     name, plan = _words(shop, "name"), _words(payload.obj(shop, "plan", "shop"), "publicDisplayName")
     protected = _protected_data(client) if _missing(scopes) == () else "unknown"
+    places, told_places = _places(client) if "read_locations" in scopes else ({}, ())
     zone = payload.optional_text(shop, "ianaTimezone", "shop") or ""
     currency = payload.optional_text(shop, "currencyCode", "shop") or ""
     facts = {
@@ -42,11 +49,13 @@ def verify(client: Client) -> Probe:
         "taxes_included": "yes" if payload.optional_flag(shop, "taxesIncluded", "shop") else "no",
         "protected_data": protected,
         "api_version": served_version(answered.reply),
+        **places,
     }
     findings = (
         ("ok", f"The shop is {name} ({domain}), on the plan {plan}; times in {zone}, prices in {currency}."),
         *_other_shop(client.account, domain),
         *_scope_findings(scopes),
+        *told_places,
         *_protected_findings(protected),
         *_version_findings(answered.reply),
     )
@@ -87,6 +96,21 @@ def _protected_data(client: Client) -> str:
     return "open" if nodes else "unknown"
 
 
+def _places(client: Client) -> tuple[Mapping[str, str], tuple[Finding, ...]]:
+    """How many places of the shop's own keep stock, and which one it is where there is one only, so that a flow need
+    not ask. What cannot be read is said in words: a shop without flows of stock works all the same."""
+    try:
+        ours = [place for place in locations(client) if place.is_ours]
+    except (AccountError, VendorChanged) as error:
+        if error.code == "shopify.version_changed":  # which is told for the whole connection
+            return {}, ()
+        return {}, (("warning", f"The shop's locations could not be read ({error.code})."),)
+    facts = {"locations": str(len(ours))}
+    if len(ours) == 1:
+        return facts | {"location": ours[0].number}, (("ok", f"Stock is kept at {_short(ours[0].name)}."),)
+    return facts, (("ok", f"Stock is kept at {len(ours)} locations: flows of stock ask which one is meant."),)
+
+
 def _other_shop(account: str, domain: str) -> tuple[Finding, ...]:
     if account == domain:
         return ()
@@ -96,12 +120,22 @@ def _other_shop(account: str, domain: str) -> tuple[Finding, ...]:
 def _scope_findings(scopes: frozenset[str]) -> tuple[Finding, ...]:
     missing = _missing(scopes)
     if not missing:
-        return (("ok", "The token may read and write customers."),)
+        return (("ok", "The token may read and write customers."), *_flow_findings(scopes))
     told = (
         f"The token lacks {' and '.join(missing)}. Add it under Apps and sales channels, Develop apps, "
         "Configuration, then install the app again and paste the new token."
     )
     return (("problem", told),)
+
+
+def _flow_findings(scopes: frozenset[str]) -> tuple[Finding, ...]:
+    """What the token lacks for flows that this connection may not have."""
+    findings = []
+    for flows, needed in FLOWS_SCOPES.items():
+        if lacking := [scope for scope in needed if scope not in scopes]:
+            told = f"Flows of {flows} need {' and '.join(lacking)}, which the token lacks. Other flows do not."
+            findings.append(("warning", told))
+    return tuple(findings)
 
 
 def _protected_findings(protected: str) -> tuple[Finding, ...]:
@@ -124,4 +158,8 @@ def _version_findings(reply: Reply) -> tuple[Finding, ...]:
 
 
 def _words(row: Mapping[str, object], name: str) -> str:
-    return " ".join(payload.text(row, name).split())[:200]
+    return _short(payload.text(row, name))
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:200]

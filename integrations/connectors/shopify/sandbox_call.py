@@ -43,6 +43,11 @@ class Call:
         if not self.shop.settings.protected_data:
             raise GraphQLError(PROTECTED.format(field=name), extensions={"code": "ACCESS_DENIED"})
 
+    def fail_as_planned(self, name: str) -> None:
+        """Raises GraphQLError where a refusal of this query was planned."""
+        if (planned := self.planned(name)) is not None:
+            raise GraphQLError(planned.message, extensions={"code": planned.code})
+
     def planned(self, name: str) -> Refusal | None:
         for refusal in self.refusals:
             if refusal.field == name:

@@ -131,6 +131,7 @@ def _cost(item: Row, info: Info) -> object:
 def _locations(_: object, info: Info, **asked: object) -> object:
     call = call_of(info)
     call.need("read_locations", "locations")
+    call.fail_as_planned("locations")
     rows = [
         row
         for row in call.shop.locations.values()
