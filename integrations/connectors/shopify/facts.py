@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from integrations.connectors.base import Account, Connector, Credential
 from integrations.connectors.shopify.customers import CUSTOMERS
+from integrations.connectors.shopify.orders import ORDERS
 from integrations.connectors.shopify.probe import verify
 from integrations.toolkit.addresses import https_origin
 from integrations.toolkit.http import Limit, LimitStyle
@@ -93,7 +94,7 @@ SHOPIFY = Connector(
     ),
     # Start values of the oldest plans; every answer says what holds for this shop.
     limit=Limit(LimitStyle.POINTS, amount=50, per_s=1, capacity=1000),
-    streams=(CUSTOMERS,),
+    streams=(CUSTOMERS, ORDERS),
     normalise_account=normalise_account,
     origin=origin,
     headers=headers,

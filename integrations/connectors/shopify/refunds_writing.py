@@ -8,7 +8,7 @@ ever put back on a shelf, and nobody is written to.
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -36,6 +36,7 @@ from integrations.connectors.shopify.refunds import (
     read_note,
     read_refunds,
 )
+from integrations.connectors.shopify.refusals import PREVIOUS_ATTEMPT_FAILED
 from integrations.connectors.shopify.sending import send
 from integrations.core.errors import RecordError, Rejected, SyncError, Uncertain, VendorChanged
 from integrations.core.lines import ZERO, to_cents
@@ -46,6 +47,7 @@ from integrations.toolkit.http import Client
 
 _MOST_ORDERS = 10  # in one request
 _ORDER_POINTS = 40
+_MOST_KEYS = 5
 _NO_ORDER = order_selection(frozenset())
 _KEYS = uuid.UUID("6f0b7d1e-64c1-4c7e-9d0a-3f6f2a6f5d11")  # the name space of our idempotency keys
 
@@ -76,8 +78,19 @@ class Refundable:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
+    """A refund to make. The key is the same for the same wish and input, and another for each of its ``uses``."""
+
     item: WriteItem
-    variables: Mapping[str, object]
+    input: Mapping[str, object]
+    uses: int = 1
+
+    @property
+    def variables(self) -> Mapping[str, object]:
+        exact = json.dumps(self.input, separators=(",", ":"), ensure_ascii=False)
+        return {"i": self.input, "k": str(uuid.uuid5(_KEYS, f"{self.item.seed}\n{self.uses}\n{exact}"))}
+
+    def with_next_key(self) -> "_Job":
+        return replace(self, uses=self.uses + 1)
 
 
 def write_refunds(
@@ -124,13 +137,27 @@ def _make(client: Client, items: Sequence[WriteItem], fields: frozenset[str], ma
             jobs.append(_job(item, order, marker))
         except RecordError as error:
             outcomes[item.ref] = Written(item.ref, error=error)
-    return outcomes | send(
+    return outcomes | _send(client, jobs, fields, marker)
+
+
+def _send(client: Client, jobs: Sequence[_Job], fields: frozenset[str], marker: str) -> dict[str, Written]:
+    """Sends them. A key whose first use failed does nothing for a day, so the next one is used."""
+    sent = send(
         client,
         jobs,
         points=lambda _: step_points(OrderStep.REFUND, _NO_ORDER),
         document=lambda some: write_document((OrderStep.REFUND,) * len(some), _NO_ORDER),
         read=partial(_written, fields=fields, marker=marker),
     )
+    spent = [job.with_next_key() for job in jobs if _is_spent(sent[job.item.ref]) and job.uses < _MOST_KEYS]
+    try:
+        return sent | (_send(client, spent, fields, marker) if spent else {})
+    except SyncError:
+        return sent  # what was made stays told; the others are looked at again
+
+
+def _is_spent(written: Written) -> bool:
+    return written.error is not None and written.error.facts.get("vendor_code") == PREVIOUS_ATTEMPT_FAILED
 
 
 def _written(job: _Job, alias: str, outcome: Outcome, *, fields: frozenset[str], marker: str) -> Written:
@@ -212,9 +239,7 @@ def _job(item: WriteItem, order: Refundable | None, marker: str) -> _Job:
     """Raises Rejected for what the order does not bear."""
     if order is None:
         raise Rejected("shopify.order_gone", field="refund.order", look_again=True)
-    made = _input(item, order, marker)
-    exact = json.dumps(made, separators=(",", ":"), ensure_ascii=False)
-    return _Job(item, {"i": made, "k": str(uuid.uuid5(_KEYS, f"{item.seed}\n{exact}"))})
+    return _Job(item, _input(item, order, marker))
 
 
 def _input(item: WriteItem, order: Refundable, marker: str) -> dict[str, object]:

@@ -13,6 +13,7 @@ TAKEN = re.compile(r"taken|already (?:been |in )?(?:used|use|assigned|exists)|mu
 GONE = re.compile(
     r"not exist|not found|could(?:n't| not) (?:be )?f(?:i|ou)nd|invalid id|deleted|cannot be located", re.IGNORECASE
 )
+PREVIOUS_ATTEMPT_FAILED = "IDEMPOTENCY_PREVIOUS_ATTEMPT_FAILED"
 _PATH = re.compile(r"[A-Za-z0-9_.]{1,200}")
 _WORDS = {"email": re.compile(r"\be-?mail\b", re.IGNORECASE), "phone": re.compile(r"\bphone\b", re.IGNORECASE)}
 

@@ -8,7 +8,8 @@ from graphql import GraphQLError
 
 from integrations.connectors.shopify import sandbox_search
 from integrations.connectors.shopify.sandbox_call import Call, Info, call_of, gid
-from integrations.connectors.shopify.sandbox_shop import Row, default_address
+from integrations.connectors.shopify.sandbox_orders import settle
+from integrations.connectors.shopify.sandbox_shop import Row, default_address, kind_of
 
 LIST_END = 25_000
 
@@ -73,22 +74,22 @@ def _metafield_row(metafield: Row | None) -> Row | None:
     return {**metafield, "id": gid("Metafield", metafield["id"]), "compareDigest": str(hash(str(metafield["value"])))}
 
 
-def _metafield(row: Row, _info: Info, *, key: str, namespace: str = "app--1") -> object:
+def metafield(row: Row, _info: Info, *, key: str, namespace: str = "app--1") -> object:
     kept = row["metafields"]
     return _metafield_row(kept.get(f"{namespace}.{key}")) if isinstance(kept, dict) else None
 
 
-def _metafields(row: Row, _info: Info, **asked: object) -> object:
+def metafields(row: Row, _info: Info, **asked: object) -> object:
     kept = row["metafields"]
     rows = list(kept.values()) if isinstance(kept, dict) else []
     if asked.get("namespace"):
         rows = [entry for entry in rows if entry["namespace"] == asked["namespace"]]
-    return _connection([_metafield_row(entry) for entry in rows], asked)
+    return connection([_metafield_row(entry) for entry in rows], asked)
 
 
 def _addresses(row: Row, _info: Info, **asked: object) -> object:
     rows = row["addresses"]
-    return _connection([shown_address(entry) for entry in rows] if isinstance(rows, list) else [], asked)
+    return connection([shown_address(entry) for entry in rows] if isinstance(rows, list) else [], asked)
 
 
 CUSTOMER: dict[str, Callable[..., object]] = {
@@ -104,8 +105,8 @@ CUSTOMER: dict[str, Callable[..., object]] = {
     "defaultPhoneNumber": _phone,
     "defaultAddress": lambda row, _: shown_address(default_address(row)),
     "addressesV2": _addresses,
-    "metafield": _metafield,
-    "metafields": _metafields,
+    "metafield": metafield,
+    "metafields": metafields,
 }
 
 
@@ -125,13 +126,18 @@ def _by_identifier(_: object, info: Info, *, identifier: Row) -> object:
             return call.shop.by_email(str(value))
         case "phoneNumber":
             return call.shop.by_phone(str(value))
-    wanted = value if isinstance(value, dict) else {}
+    return by_custom_id(call, value, "Customer")
+
+
+def by_custom_id(call: Call, given: object, kind: str) -> Row | None:
+    """Who carries the value of a metafield of type ``id``."""
+    wanted = given if isinstance(given, dict) else {}
     namespace, key = str(wanted.get("namespace") or "app--1"), str(wanted["key"])
-    definition = call.shop.definition(namespace, key)
+    definition = call.shop.definition(namespace, key, kind)
     if definition is None or definition["type"] != "id":
         message = "Metafield definition of type 'id' is required when using custom ids."
         raise GraphQLError(message, extensions={"code": "NOT_FOUND"})
-    return call.shop.by_mark(namespace, key, str(wanted["value"]))
+    return call.shop.by_mark(namespace, key, str(wanted["value"]), kind)
 
 
 _SORTS: dict[str, Callable[[Row], tuple[object, ...]]] = {
@@ -146,8 +152,13 @@ def _customers(_: object, info: Info, **asked: object) -> object:
     call = call_of(info)
     call.need("read_customers", "customers")
     key = _SORTS.get(str(asked.get("sortKey", "ID")), _SORTS["ID"])
+    return page_of(_searched(call, asked.get("query")), key, asked)
+
+
+def page_of(found: Sequence[Row], key: Callable[[Row], tuple[object, ...]], asked: Mapping[str, object]) -> Row:
+    """A page of a long list, in the order of ``key``."""
     backwards = bool(asked.get("reverse"))
-    rows = sorted(_searched(call, asked.get("query")), key=key, reverse=backwards)
+    rows = sorted(found, key=key, reverse=backwards)
     seen, place = _place(asked.get("after"))
     if place:
         rows = [row for row in rows if (list(key(row)) < place if backwards else list(key(row)) > place)]
@@ -201,18 +212,26 @@ def _search_document(row: Row) -> Row:
 def _count(_: object, info: Info, **asked: object) -> object:
     call = call_of(info)
     call.need("read_customers", "customersCount")
-    count, limit = len(_searched(call, asked.get("query"))), asked.get("limit")
+    return counted(len(_searched(call, asked.get("query"))), asked)
+
+
+def counted(count: int, asked: Mapping[str, object]) -> Row:
+    limit = asked.get("limit")
     if isinstance(limit, int) and count > limit:
         return {"count": limit, "precision": "AT_LEAST"}
     return {"count": count, "precision": "EXACT"}
 
 
 def _nodes(_: object, info: Info, *, ids: Sequence[str]) -> object:
-    call_of(info).need("read_customers", "nodes")
-    return [call_of(info).shop.by_gid(gid) for gid in ids]
+    call = call_of(info)
+    found = [call.shop.owner(gid) for gid in ids]
+    for kind in {kind_of(row) for row in found if row is not None} or {"Customer"}:
+        call.need(f"read_{kind.lower()}s", "nodes")
+    shown = [None if row is None or call.hides(row) else row for row in found]
+    return [settle(call.shop, row) if row is not None and kind_of(row) == "Order" else row for row in shown]
 
 
-def _connection(rows: Sequence[object], asked: Mapping[str, object]) -> Row:
+def connection(rows: Sequence[object], asked: Mapping[str, object]) -> Row:
     """A page of a short list, in its own order; the cursor is the place in it."""
     after = str(asked.get("after") or "")
     start = int(after.removeprefix("at-")) if after else 0
@@ -268,16 +287,18 @@ def _definitions(_: object, info: Info, **asked: object) -> object:
     rows = [
         shown_definition(row)
         for row in call_of(info).shop.definitions
-        if asked.get("namespace") in (None, row["namespace"]) and asked.get("key") in (None, row["key"])
+        if asked.get("ownerType") in (None, row["ownerType"])
+        and asked.get("namespace") in (None, row["namespace"])
+        and asked.get("key") in (None, row["key"])
     ]
-    return _connection(rows, asked)
+    return connection(rows, asked)
 
 
 def shown_definition(row: Row) -> Row:
     is_id = row["type"] == "id"
     return {
         **row, "id": gid("MetafieldDefinition", row["id"]), "type": {"name": row["type"], "category": "TEXT"},
-        "ownerType": "CUSTOMER", "validationStatus": "ALL_VALID",
+        "validationStatus": "ALL_VALID",
         "capabilities": {
             "uniqueValues": {"enabled": is_id, "eligible": True},
             "adminFilterable": {"enabled": False, "eligible": True, "status": "NOT_FILTERABLE"},

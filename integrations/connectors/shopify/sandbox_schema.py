@@ -20,9 +20,11 @@ from graphql import (
     validate,
 )
 
+from integrations.connectors.shopify import sandbox_order_reads, sandbox_orders, sandbox_refunds
 from integrations.connectors.shopify.sandbox_call import Call
 from integrations.connectors.shopify.sandbox_cost import Pricing, operation_of
 from integrations.connectors.shopify.sandbox_reads import CUSTOMER, QUERIES, protected
+from integrations.connectors.shopify.sandbox_shop import kind_of
 from integrations.connectors.shopify.sandbox_writes import MUTATIONS, mutation
 
 
@@ -76,9 +78,11 @@ def _prepared(schema: GraphQLSchema, text: str) -> Prepared:
 def _schema() -> GraphQLSchema:
     schema = build_schema((Path(__file__).parent / "schema.graphql").read_text("utf-8"))
     for kind, resolvers in {
-        "QueryRoot": QUERIES,
-        "Mutation": {name: mutation(name, act) for name, act in MUTATIONS.items()},
+        "QueryRoot": QUERIES | sandbox_order_reads.QUERIES,
+        "Mutation": {name: mutation(name, act) for name, act in (MUTATIONS | sandbox_orders.MUTATIONS).items()}
+        | {"refundCreate": mutation("refundCreate", sandbox_refunds.create, sandbox_refunds.again)},
         "Customer": CUSTOMER,
+        **sandbox_order_reads.TYPES,
         "CustomerEmailAddress": {"emailAddress": protected("emailAddress")},
         "CustomerPhoneNumber": {"phoneNumber": protected("phoneNumber")},
         "MailingAddress": {
@@ -87,5 +91,5 @@ def _schema() -> GraphQLSchema:
     }.items():
         for name, resolver in resolvers.items():
             schema.type_map[kind].fields[name].resolve = resolver  # type: ignore[attr-defined]  # object types, by name
-    schema.type_map["Node"].resolve_type = lambda *_: "Customer"  # type: ignore[attr-defined]  # the one kind we keep
+    schema.type_map["Node"].resolve_type = lambda row, *_: kind_of(row)  # type: ignore[attr-defined]  # an interface, by name
     return schema

@@ -43,15 +43,35 @@ class Parsed:
     warnings: list[dict[str, str]] = field(default_factory=list)
 
 
-def parse(query: str) -> Parsed:
-    """The query as a test. Nonsense matches nothing, an unknown field everything."""
-    parser = _Parser(list(_TOKEN.finditer(query.strip())))
+ORDER_FIELDS = frozenset(
+    {
+        "id",
+        "name",
+        "customer_id",
+        "created_at",
+        "processed_at",
+        "updated_at",
+        "status",
+        "financial_status",
+        "po_number",
+        "source_identifier",
+        "tag",
+        "tag_not",
+    }
+)
+_ORDERED = ("id", "updated_at", "customer_date", "created_at", "processed_at")
+
+
+def parse(query: str, known: frozenset[str] = FIELDS) -> Parsed:
+    """The query as a test. Nonsense matches nothing, a field that is not known everything."""
+    parser = _Parser(list(_TOKEN.finditer(query.strip())), known)
     return Parsed(parser.either(), parser.warnings)
 
 
 class _Parser:
-    def __init__(self, tokens: Sequence[re.Match[str]]) -> None:
+    def __init__(self, tokens: Sequence[re.Match[str]], known: frozenset[str]) -> None:
         self._tokens = tokens
+        self._known = known
         self._at = 0
         self.warnings: list[dict[str, str]] = []
 
@@ -90,14 +110,14 @@ class _Parser:
         name = token["field"]
         quoted = token["dq"] if token["dq"] is not None else token["sq"]
         value = quoted if quoted is not None else re.sub(r"\\(.)", r"\1", token["bare"] or "")
-        if name not in FIELDS:
+        if name not in self._known:
             self.warnings.append(
                 {"field": name, "message": "Invalid search field for this query.", "code": "invalid_field"}
             )
             return _everything
         if value == "*":
             return lambda document: bool(document.get(name))
-        if name in ("id", "updated_at", "customer_date"):
+        if name in _ORDERED:
             return _ordered(name, token["op"] or "", value)
         return _named(name, value, is_phrase=quoted is not None)
 

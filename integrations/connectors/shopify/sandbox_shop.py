@@ -22,6 +22,8 @@ _ADDRESS = (
     "firstName", "lastName", "company", "address1", "address2", "city", "provinceCode", "countryCode", "zip", "phone",
 )  # fmt: skip
 
+OWNERS = {"Customer": "CUSTOMER", "Order": "ORDER", "Product": "PRODUCT"}  # of metafields
+
 
 @dataclass
 class Settings:
@@ -34,9 +36,16 @@ class Settings:
     country: str = "AU"
     state: str = "open"  # open, frozen, forbidden, absent, locked, suspicious
     token: str = ""  # "" = any that does not hold "bad" or "revoked"
-    scopes: Sequence[str] = ("write_customers",)
+    scopes: Sequence[str] = (
+        "write_customers",
+        "write_orders",
+        "read_all_orders",
+        "write_payment_terms",
+        "read_products",
+    )
     protected_data: bool = True
     search_lag_s: float = 0.0
+    cancel_takes_s: float = 0.0  # orderCancel goes on for so long after its answer
     served_version: str = "2026-10"
     capacity: float = 2000.0
     restore_rate: float = 100.0
@@ -53,25 +62,32 @@ class Shop:
     definitions: list[Row] = field(default_factory=list)
     made: int = 0
     writes: int = 0  # mutations that changed something
+    orders: dict[int, Row] = field(default_factory=dict)
+    products: dict[int, Row] = field(default_factory=dict)
+    keys: dict[str, Row] = field(default_factory=dict)  # of mutations that must be idempotent
 
     def __post_init__(self) -> None:
         self.settings.name = self.settings.name or self.handle.replace("-", " ").title()
         self.emails: dict[str, int] = {}
         self.phones: dict[str, int] = {}
-        self.marks: dict[tuple[str, str], int] = {}  # (namespace.key, value) of unique metafields -> customer
-        self._seen: dict[int, tuple[float, Row | None]] = {}  # what the search index still shows, since when
+        self.marks: dict[tuple[str, str, str], int] = {}  # (kind, namespace.key, value) of unique metafields -> row
+        self._seen: dict[tuple[str, int], tuple[float, Row | None]] = {}  # what the search index still shows
         self.index()
+
+    def rows(self, kind: str) -> dict[int, Row]:
+        """All of one kind: ``Customer``, ``Order``, ``Product``."""
+        return {"Order": self.orders, "Product": self.products}.get(kind, self.customers)
 
     @property
     def number(self) -> int:
         return 60_000_000_000 + zlib.crc32(self.handle.encode()) % 1_000_000_000
 
     def index(self) -> None:
-        """Rebuilds the look-ups from the customers."""
+        """Rebuilds the look-ups from the rows."""
         self.emails.clear()
         self.phones.clear()
         self.marks.clear()
-        for row in self.customers.values():
+        for row in (*self.customers.values(), *self.orders.values()):
             self._enter(row)
 
     def stamp(self) -> str:
@@ -110,14 +126,14 @@ class Shop:
         return (None, complaints) if complaints else (self.store(changed), [])
 
     def store(self, row: Row) -> Row:
-        """Puts a customer into the shop as it is now."""
-        key = _int(row["id"])
-        before = self.customers.get(key)
-        self._remember(key, before)
+        """Puts a customer, or another row that says its ``kind``, into the shop as it is now."""
+        key, kind = _int(row["id"]), kind_of(row)
+        before = self.rows(kind).get(key)
+        self._remember(kind, key, before)
         if before is not None:
             self._leave(before)
         row["updatedAt"] = self.stamp()
-        self.customers[key] = row
+        self.rows(kind)[key] = row
         self._enter(row)
         self.writes += 1
         return row
@@ -125,7 +141,7 @@ class Shop:
     def remove(self, key: int) -> None:
         """Raises KeyError for a customer that is not there."""
         row = self.customers.pop(key)
-        self._remember(key, row)
+        self._remember("Customer", key, row)
         self._leave(row)
 
     def merge(self, keep: int, gone: int) -> Row:
@@ -139,9 +155,20 @@ class Shop:
         row["metafields"] = {**_dict(left["metafields"]), **_dict(row["metafields"])}
         return self.store(row)
 
-    def by_gid(self, gid: object) -> Row | None:
+    def by_gid(self, gid: object, kind: str = "Customer") -> Row | None:
         found = _GID.fullmatch(str(gid))
-        return self.customers.get(int(found[2])) if found and found[1] == "Customer" else None
+        return self.rows(kind).get(int(found[2])) if found and found[1] == kind else None
+
+    def owner(self, gid: object) -> Row | None:
+        """A row of whatever kind the id speaks of."""
+        return next((row for kind in OWNERS if (row := self.by_gid(gid, kind)) is not None), None)
+
+    def variant_of(self, product: int) -> list[int]:
+        """The numbers of a product's variants; none for a product that is not there."""
+        return [_int(variant) for variant in _list(self.products.get(product, {}).get("variants"))]
+
+    def product_of(self, variant: int) -> Row | None:
+        return next((row for row in self.products.values() if variant in _list(row["variants"])), None)
 
     def by_email(self, email: str) -> Row | None:
         return self.customers.get(self.emails.get(email.strip().lower(), 0))
@@ -149,31 +176,32 @@ class Shop:
     def by_phone(self, phone: str) -> Row | None:
         return self.customers.get(self.phones.get(phone.strip(), 0))
 
-    def by_mark(self, namespace: str, key: str, value: str) -> Row | None:
-        return self.customers.get(self.marks.get((f"{namespace}.{key}", value), 0))
+    def by_mark(self, namespace: str, key: str, value: str, kind: str = "Customer") -> Row | None:
+        return self.rows(kind).get(self.marks.get((kind, f"{namespace}.{key}", value), 0))
 
-    def definition(self, namespace: str, key: str) -> Row | None:
-        wanted = (namespace, key)
-        return next((row for row in self.definitions if (row["namespace"], row["key"]) == wanted), None)
+    def definition(self, namespace: str, key: str, kind: str = "Customer") -> Row | None:
+        wanted = (OWNERS[kind], namespace, key)
+        rows = self.definitions
+        return next((row for row in rows if (row["ownerType"], row["namespace"], row["key"]) == wanted), None)
 
     # -- the search index, which may lag
 
-    def searchable(self) -> list[Row]:
-        """The customers as the search index shows them."""
+    def searchable(self, kind: str = "Customer") -> list[Row]:
+        """The rows of a kind as the search index shows them."""
         lag, now = self.settings.search_lag_s, self.now()
-        shown = dict(self.customers)
-        for key, (since, row) in list(self._seen.items()):
+        shown = dict(self.rows(kind))
+        for (of, key), (since, row) in list(self._seen.items()):
             if now - since >= lag:
-                del self._seen[key]
-            elif row is None:
+                del self._seen[of, key]
+            elif of == kind and row is None:
                 shown.pop(key, None)
-            else:
+            elif of == kind and row is not None:
                 shown[key] = row
         return list(shown.values())
 
-    def _remember(self, key: int, before: Row | None) -> None:
+    def _remember(self, kind: str, key: int, before: Row | None) -> None:
         if self.settings.search_lag_s:
-            self._seen.setdefault(key, (self.now(), before))
+            self._seen.setdefault((kind, key), (self.now(), before))
 
     # -- the parts of a write
 
@@ -241,7 +269,7 @@ class Shop:
             if said:
                 complaints.append(_complaint((*path, str(number), said[0]), said[1]))
                 continue
-            definition = self.definition(namespace, key) or {}
+            definition = self.definition(namespace, key, kind_of(row)) or {}
             before = _dict(kept.get(f"{namespace}.{key}") or {})
             kept[f"{namespace}.{key}"] = {
                 "id": before.get("id") or self.next_id(), "namespace": namespace, "key": key, "value": value,
@@ -255,10 +283,10 @@ class Shop:
         self, row: Row, namespace: str, key: str, value: str, given: object
     ) -> tuple[str, str] | None:
         """The member that is wrong and why; the first that applies."""
-        definition = self.definition(namespace, key)
+        definition = self.definition(namespace, key, kind_of(row))
         there = _dict(_dict(row["metafields"]).get(f"{namespace}.{key}") or {})
         kind = (definition or {}).get("type") or given or there.get("type")
-        is_taken = self.marks.get((f"{namespace}.{key}", value), row["id"]) != row["id"]
+        is_taken = self.marks.get((kind_of(row), f"{namespace}.{key}", value), row["id"]) != row["id"]
         checks = (
             (not kind, "type", "Type can't be blank"),
             (definition is None and kind == "id", "type", "Type id needs a metafield definition"),
@@ -295,19 +323,19 @@ class Shop:
 
     def _enter(self, row: Row) -> None:
         key = _int(row["id"])
-        if row["email"]:
+        if row.get("email"):
             self.emails[str(row["email"])] = key
-        if row["phone"]:
+        if row.get("phone"):
             self.phones[str(row["phone"])] = key
         for name, metafield in _dict(row["metafields"]).items():
             if _dict(metafield)["type"] == "id":
-                self.marks[name, str(_dict(metafield)["value"])] = key
+                self.marks[kind_of(row), name, str(_dict(metafield)["value"])] = key
 
     def _leave(self, row: Row) -> None:
-        self.emails.pop(str(row["email"]), None)
-        self.phones.pop(str(row["phone"]), None)
+        self.emails.pop(str(row.get("email")), None)
+        self.phones.pop(str(row.get("phone")), None)
         for name, metafield in _dict(row["metafields"]).items():
-            self.marks.pop((name, str(_dict(metafield)["value"])), None)
+            self.marks.pop((kind_of(row), name, str(_dict(metafield)["value"])), None)
 
     # -- storing
 
@@ -315,15 +343,25 @@ class Shop:
         return {
             "settings": asdict(self.settings), "customers": list(self.customers.values()),
             "definitions": self.definitions, "made": self.made, "writes": self.writes,
+            "orders": list(self.orders.values()), "products": list(self.products.values()), "keys": self.keys,
         }  # fmt: skip
 
     @classmethod
     def restored(cls, handle: str, now: Callable[[], float], state: Mapping[str, object]) -> "Shop":
         known = {column.name for column in fields(Settings)}
         settings = Settings(**{name: value for name, value in _dict(state["settings"]).items() if name in known})  # type: ignore[arg-type]  # our own file, checked by name
-        customers = {_int(_dict(row)["id"]): _dict(row) for row in _list(state["customers"])}
-        definitions = [_dict(row) for row in _list(state["definitions"])]
-        return cls(handle, now, settings, customers, definitions, _int(state["made"]), _int(state["writes"]))
+        customers, orders, products = (
+            {_int(_dict(row)["id"]): _dict(row) for row in _list(state.get(kind))}
+            for kind in ("customers", "orders", "products")
+        )
+        definitions = [{"ownerType": "CUSTOMER", **_dict(row)} for row in _list(state["definitions"])]
+        keys = {key: _dict(row) for key, row in _dict(state.get("keys")).items()}
+        made, writes = _int(state["made"]), _int(state["writes"])
+        return cls(handle, now, settings, customers, definitions, made, writes, orders, products, keys)
+
+
+def kind_of(row: Row) -> str:
+    return str(row.get("kind") or "Customer")
 
 
 def default_address(row: Row) -> Row | None:

@@ -6,28 +6,47 @@ from copy import deepcopy
 from graphql import GraphQLError
 
 from integrations.connectors.shopify.sandbox_call import Info, call_of, gid
+from integrations.connectors.shopify.sandbox_idempotency import Again, once
 from integrations.connectors.shopify.sandbox_reads import shown_address, shown_definition
-from integrations.connectors.shopify.sandbox_shop import Row, Shop, add_tags, remove_tags
+from integrations.connectors.shopify.sandbox_shop import OWNERS, Row, Shop, add_tags, remove_tags
 
 Act = Callable[[Shop, Row], Row]
 
 
-def mutation(name: str, act: Act) -> Callable[..., object]:
+def mutation(name: str, act: Act, again: Again | None = None) -> Callable[..., object]:
+    """The resolver of a mutation. With ``again`` it must be idempotent: see ``sandbox_idempotency.py``."""
+
     def resolve(_: object, info: Info, **given: object) -> object:
         call = call_of(info)
-        call.need("write_customers", name)
+        call.need(SCOPES.get(name, "write_customers"), name)
         planned = call.planned(name)
         if planned is None or planned.applies:
             before = call.shop.writes
-            answer = act(call.shop, given)
+            answer = act(call.shop, given) if again is None else once(info, given, act, again)
             call.writes += call.shop.writes > before
         if planned is None:
             return answer
         if planned.user_error is not None:
-            return {"userErrors": [planned.user_error]}
+            return {"userErrors": [planned.user_error], "orderCancelUserErrors": [planned.user_error]}
         raise GraphQLError(planned.message, extensions={"code": planned.code})
 
     return resolve
+
+
+# Those of customers, and of whatever carries metafields and tags, need the first.
+SCOPES = {
+    "orderCreate": "write_orders",
+    "orderUpdate": "write_orders",
+    "orderCustomerSet": "write_orders",
+    "orderMarkAsPaid": "write_orders",
+    "orderClose": "write_orders",
+    "orderOpen": "write_orders",
+    "orderCancel": "write_orders",
+    "refundCreate": "write_orders",
+    "paymentTermsCreate": "write_payment_terms",
+    "paymentTermsUpdate": "write_payment_terms",
+    "paymentTermsDelete": "write_payment_terms",
+}
 
 
 def _create(shop: Shop, given: Row) -> Row:
@@ -76,7 +95,7 @@ def _address_write(shop: Shop, given: Row) -> Row:
 
 def _tags(change: Callable[[Row, object], None]) -> Act:
     def act(shop: Shop, given: Row) -> Row:
-        row = deepcopy(shop.by_gid(given["id"]))
+        row = deepcopy(shop.owner(given["id"]))
         if row is None:
             return {"userErrors": [{"field": ["id"], "message": "Resource does not exist"}]}
         change(row, given["tags"])
@@ -88,12 +107,13 @@ def _tags(change: Callable[[Row, object], None]) -> Act:
 def _define(shop: Shop, given: Row) -> Row:
     wish = _inner(given, "definition")
     namespace, key = str(wish.get("namespace") or "app--1"), str(wish["key"])
-    if shop.definition(namespace, key) is not None:
-        said = {"field": ["definition", "key"], "message": "Key is in use for Customer metafields.", "code": "TAKEN"}
+    kind = next((kind for kind, owner in OWNERS.items() if owner == wish["ownerType"]), "Customer")
+    if shop.definition(namespace, key, kind) is not None:
+        said = {"field": ["definition", "key"], "message": f"Key is in use for {kind} metafields.", "code": "TAKEN"}
         return {"createdDefinition": None, "userErrors": [said]}
     made: Row = {
         "id": shop.next_id(), "name": wish["name"], "namespace": namespace, "key": key, "type": wish["type"],
-        "description": wish.get("description"),
+        "description": wish.get("description"), "ownerType": wish["ownerType"],
     }  # fmt: skip
     shop.definitions.append(made)
     shop.writes += 1
@@ -103,7 +123,7 @@ def _define(shop: Shop, given: Row) -> Row:
 def _metafields_set(shop: Shop, given: Row) -> Row:
     changed: list[Row] = []
     for number, entry in enumerate(_rows(given, "metafields")):
-        row = deepcopy(shop.by_gid(entry["ownerId"]))
+        row = deepcopy(shop.owner(entry["ownerId"]))
         path = ("metafields", str(number))
         if row is None:
             said = {
@@ -125,7 +145,7 @@ def _metafields_set(shop: Shop, given: Row) -> Row:
 def _metafields_delete(shop: Shop, given: Row) -> Row:
     deleted: list[Row | None] = []
     for entry in _rows(given, "metafields"):
-        row = deepcopy(shop.by_gid(entry["ownerId"]))
+        row = deepcopy(shop.owner(entry["ownerId"]))
         kept = row["metafields"] if row else None
         if row is None or not isinstance(kept, dict) or kept.pop(f"{entry['namespace']}.{entry['key']}", None) is None:
             deleted.append(None)

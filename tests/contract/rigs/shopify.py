@@ -4,9 +4,11 @@ from typing import Any
 
 from integrations.connectors.sandbox_kit import Server
 from integrations.connectors.shopify.sandbox import ShopifyVendor, serve
+from integrations.connectors.shopify.sandbox_orders import MUTATIONS, edit
 from tests.contract.desk import Rig, StreamRig
 
 SHOP = "harbour-physio"
+_REFERRER = frozenset({"metafields.clinic.referrer"})
 
 
 def _add(server: Server[Any], count: int) -> None:
@@ -33,9 +35,28 @@ def _touch(server: Server[Any]) -> str:
     return str(key)
 
 
+def _add_orders(server: Server[Any], count: int) -> None:
+    shop = server.vendor.configure(SHOP, capacity=1_000_000.0, restore_rate=1_000_000.0)
+    referrer = {"namespace": "clinic", "key": "referrer", "type": "single_line_text_field", "value": "GP"}
+    price = {"shopMoney": {"amount": "110.00", "currencyCode": "AUD"}}
+    line = {"title": "Services", "quantity": 1, "priceSet": price, "taxable": False, "requiresShipping": False}
+    for _ in range(count):
+        told = MUTATIONS["orderCreate"](shop, {"order": {"lineItems": [line], "metafields": [referrer]}})
+        assert not told["userErrors"]
+
+
+def _touch_order(server: Server[Any]) -> str:
+    shop = server.vendor.shop(SHOP)
+    key = next(iter(shop.orders))
+    server.clock.advance(60)
+    edit(shop, key, {"note": "changed"})
+    return str(key)
+
+
 def _serve() -> Server[Any]:
     server = serve()
     _add(server, 5)
+    _add_orders(server, 5)
     return server
 
 
@@ -46,6 +67,9 @@ RIG = Rig(
     hostile=lambda host: (host, {"access_token": "shpat_0123456789abcdef"}),
     domain="myshopify.com",
     typed=SHOP,
-    streams={"customers": StreamRig(add=_add, touch=_touch, open_fields=frozenset({"metafields.clinic.referrer"}))},
+    streams={
+        "customers": StreamRig(add=_add, touch=_touch, open_fields=_REFERRER),
+        "orders": StreamRig(add=_add_orders, touch=_touch_order, open_fields=_REFERRER),
+    },
     personal=("owner@example.com", "hello@example.com"),
 )
