@@ -129,7 +129,7 @@ def test_a_linked_level_whose_product_got_a_second_variant_is_refused() -> None:
     product, _ = shelf(client)
     row = client.shop.products[int(product)]
     other = variants(add_product(client.shop, variants=[{"sku": "M"}]))[0]
-    client.shop.put(client.shop.products, {**row, "variants": [*row["variants"], other]})
+    client.shop.store({**row, "variants": [*row["variants"], other]})
     [key] = [record.key for record in look(client, product) if record] or [
         f"{row['variants'][0]['item']['id']}@{place_of(client)}"
     ]

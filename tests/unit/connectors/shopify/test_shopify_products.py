@@ -235,7 +235,7 @@ def test_a_definition_somebody_deleted_is_made_again_for_products() -> None:
     made(client)
     forget_definitions(client.shop)
     assert look(client, Wanted("88", "88", {}))["88"].by_marker == ()
-    assert client.shop.definition("suture", "cliniko_product_id", "PRODUCT")
+    assert client.shop.definition("suture", "cliniko_product_id", "Product")
     assert client.shop.definition("suture", "cliniko_product_id") is None
 
 
