@@ -46,7 +46,7 @@ from integrations.toolkit.graphql import Outcome
 from integrations.toolkit.http import Client
 
 _MOST_ORDERS = 10  # in one request
-_ORDER_POINTS = 40
+_ORDER_POINTS = 25
 _MOST_KEYS = 5
 _NO_ORDER = order_selection(frozenset())
 _KEYS = uuid.UUID("6f0b7d1e-64c1-4c7e-9d0a-3f6f2a6f5d11")  # the name space of our idempotency keys
