@@ -44,7 +44,7 @@ from integrations.toolkit.graphql import Outcome
 from integrations.toolkit.http import Client
 
 _MOST_ORDERS = 10  # in one request
-_ORDER_POINTS = 40
+_ORDER_POINTS = 25
 _MOST_TURNS = 4  # keys after the first that one attempt may use up
 _NO_ORDER = order_selection(frozenset())
 
@@ -69,7 +69,8 @@ class Refundable:
     made: Mapping[str, str]
 
     @property
-    def received(self) -> Decimal:
+    def left(self) -> Decimal:
+        """What was received and not given back."""
         return sum((payment.left for payment in self.payments), ZERO)
 
 
@@ -242,8 +243,8 @@ def _input(item: WriteItem, order: Refundable, marker: str) -> dict[str, object]
     wish = item.wanted
     value = wish.get("refund.amount")
     wished = to_cents(value) if isinstance(value, Decimal) else ZERO
-    is_paid_back = wish.get("refund.moves_money") is True and order.received > 0
-    if wished > (order.received if is_paid_back else order.total):
+    is_paid_back = wish.get("refund.moves_money") is True and bool(order.payments) and wished > 0
+    if wished > (order.left if is_paid_back else order.total):
         raise Rejected("shopify.refund_exceeds", field="refund.amount")
     items = _items(item, order)
     if not items and not is_paid_back:
