@@ -8,6 +8,11 @@ when it is first asked. Besides the kit's own edits, ``/_sandbox/`` takes (HANDL
     GET    shops/HANDLE/customers           the rows as kept
     POST   shops/HANDLE/customers {fields}  as the merchant would add one; members as in CustomerInput
     PATCH  shops/HANDLE/customers/ID        as the merchant would edit it
+    GET    shops/HANDLE/products            GET    shops/HANDLE/locations           GET    shops/HANDLE/stock
+    POST   shops/HANDLE/products {fields}   as the merchant would add one; ``variants`` as in ProductVariantSetInput
+    DELETE shops/HANDLE/products/ID
+    POST   shops/HANDLE/locations {"name", "active", "service"}
+    POST   shops/HANDLE/stock {"item", "location", "available", "active"}    as the merchant would count or sell
     DELETE shops/HANDLE/customers/ID        DELETE shops/HANDLE/definitions: all metafield definitions and their values
     POST   shops/HANDLE/merge {"keep", "gone"}
     POST   shops/HANDLE/refusals {fields of Refusal}    one mutation of a document fails
@@ -24,6 +29,7 @@ from graphql import GraphQLError
 
 from integrations.connectors.sandbox_kit import Clock, Fault, FaultKind, Request, Response, Server, json_response
 from integrations.connectors.shopify.sandbox_call import Call, Refusal
+from integrations.connectors.shopify.sandbox_catalogue import catalogue_admin
 from integrations.connectors.shopify.sandbox_cost import actual_price
 from integrations.connectors.shopify.sandbox_schema import Engine, Prepared
 from integrations.connectors.shopify.sandbox_shop import Row, Settings, Shop
@@ -246,6 +252,8 @@ class ShopifyVendor:
                 return json_response(200 if row else 422, {"customer": row, "userErrors": complaints})
             case "DELETE", ["customers", key]:
                 shop.remove(int(key))
+            case method, ["products" | "locations" | "stock", *_]:
+                return catalogue_admin(shop, method, rest, given)
             case "DELETE", ["definitions"]:
                 forget_definitions(shop)
             case "POST", ["merge"]:
@@ -299,6 +307,8 @@ def _summary(shop: Shop) -> Row:
         "handle": shop.handle,
         "settings": asdict(shop.settings),
         "customers": len(shop.customers),
+        "products": len(shop.products),
+        "locations": list(shop.locations.values()),
         "definitions": shop.definitions,
         "writes": shop.writes,
     }

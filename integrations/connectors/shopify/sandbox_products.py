@@ -122,7 +122,7 @@ def _amount(value: object, name: str) -> tuple[str | None, list[Complaint]]:
 
 
 def _set(shop: Shop, given: Row) -> Row:
-    """The declarative upsert: what its lists leave out is deleted."""
+    """Makes or changes a whole product: what its lists leave out is deleted."""
     wish, identifier = _dict(given["input"]), _dict(given.get("identifier") or {})
     there = _identified(shop, identifier)
     if there is None and identifier.get("id"):
