@@ -8,10 +8,14 @@ when it is first asked. Besides the kit's own edits, ``/_sandbox/`` takes (HANDL
     GET    shops/HANDLE/customers           the rows as kept
     POST   shops/HANDLE/customers {fields}  as the merchant would add one; members as in CustomerInput
     PATCH  shops/HANDLE/customers/ID        as the merchant would edit it
+    GET    shops/HANDLE/products            GET    shops/HANDLE/locations           GET    shops/HANDLE/stock
+    POST   shops/HANDLE/products {fields}   as the merchant would add one; ``variants`` as in ProductVariantSetInput, or how many
+    DELETE shops/HANDLE/products/ID
+    POST   shops/HANDLE/locations {"name", "active", "service"}
+    POST   shops/HANDLE/stock {"item", "location", "available", "active"}    as the merchant would count or sell
     DELETE shops/HANDLE/customers/ID        DELETE shops/HANDLE/definitions: all metafield definitions and their values
     GET    shops/HANDLE/orders              the rows as kept, with the money as it stands
     PATCH  shops/HANDLE/orders/ID {fields}  as the merchant would edit it: note, poNumber, tags, taxesIncluded ..
-    POST   shops/HANDLE/products {"title", "variants": 1 ..}      DELETE shops/HANDLE/products/ID
     POST   shops/HANDLE/merge {"keep", "gone"}
     POST   shops/HANDLE/refusals {fields of Refusal}    one mutation of a document fails
     GET    operations[?shop=HANDLE]         every document run: what it asked, what it cost, the bucket before and after
@@ -26,9 +30,10 @@ from pathlib import Path
 from graphql import GraphQLError
 
 from integrations.connectors.sandbox_kit import Clock, Fault, FaultKind, Request, Response, Server, json_response
-from integrations.connectors.shopify import sandbox_orders, sandbox_products
 from integrations.connectors.shopify.sandbox_call import Call, Refusal
+from integrations.connectors.shopify.sandbox_catalogue import catalogue_admin
 from integrations.connectors.shopify.sandbox_cost import actual_price
+from integrations.connectors.shopify.sandbox_orders import orders_admin
 from integrations.connectors.shopify.sandbox_schema import Engine, Prepared
 from integrations.connectors.shopify.sandbox_shop import OWNERS, Row, Settings, Shop
 
@@ -41,7 +46,12 @@ _STATES = {
     "locked": (423, "Locked"),
     "suspicious": (430, "Shopify Security Rejection"),
 }
-_EDITS = {"orders": sandbox_orders.admin, "products": sandbox_products.admin}
+_EDITS = {
+    "locations": catalogue_admin,
+    "orders": orders_admin,
+    "products": catalogue_admin,
+    "stock": catalogue_admin,
+}
 _REFUSED = "[API] Invalid API key or access token (unrecognized login or wrong password)"
 
 
@@ -240,8 +250,8 @@ class ShopifyVendor:
 
     def _shop_admin(self, method: str, shop: Shop, rest: list[str], given: Row) -> Response | None:
         self._changes += 1
-        if (edit := _EDITS.get("".join(rest[:1]))) is not None:
-            return edit(method, shop, rest, given)
+        if (edit := _EDITS.get(next(iter(rest), ""))) is not None:
+            return edit(shop, method, rest, given)
         match method, rest:
             case "GET", ["customers"]:
                 return json_response(200, {"customers": list(shop.customers.values())})
@@ -308,6 +318,8 @@ def _summary(shop: Shop) -> Row:
         "settings": asdict(shop.settings),
         "customers": len(shop.customers),
         "orders": len(shop.orders),
+        "products": len(shop.products),
+        "locations": list(shop.locations.values()),
         "definitions": shop.definitions,
         "writes": shop.writes,
     }

@@ -22,7 +22,7 @@ def edit(shop: Shop, key: int, given: Row) -> Row:
     return shop.store({**deepcopy(shop.orders[key]), **given})
 
 
-def admin(method: str, shop: Shop, rest: Sequence[str], given: Row) -> Response | None:
+def orders_admin(shop: Shop, method: str, rest: Sequence[str], given: Row) -> Response | None:
     """The edits of ``sandbox.py`` that concern orders."""
     match method, rest:
         case "GET", ["orders"]:

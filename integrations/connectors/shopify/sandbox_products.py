@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from decimal import Decimal, InvalidOperation
 
-from integrations.connectors.sandbox_kit import Response, json_response
 from integrations.connectors.shopify.sandbox_call import by_custom_id
 from integrations.connectors.shopify.sandbox_shop import Complaint, Row, Shop
 
@@ -35,20 +34,6 @@ def remove_product(shop: Shop, key: int) -> None:
     items = {str(_dict(variant["item"])["id"]) for variant in variants(shop.products[key])}
     shop.drop("Product", key)
     shop.levels = {name: level for name, level in shop.levels.items() if name.split("@")[0] not in items}
-
-
-def admin(method: str, shop: Shop, rest: Sequence[str], given: Row) -> Response | None:
-    """The edits of ``sandbox.py`` that concern products. ``variants`` may be how many."""
-    match method, rest:
-        case "POST", ["products"]:
-            count = given.get("variants", 1)
-            several: object = [{}] * count if isinstance(count, int) else count
-            return json_response(201, {"product": add_product(shop, **{**given, "variants": several})})
-        case "DELETE", ["products", key]:
-            remove_product(shop, int(key))
-            return json_response(200, {"ok": True})
-        case _:
-            return None
 
 
 def variants(row: Row) -> list[Row]:
@@ -122,7 +107,7 @@ def _amount(value: object, name: str) -> tuple[str | None, list[Complaint]]:
 
 
 def _set(shop: Shop, given: Row) -> Row:
-    """Declarative: what its lists leave out is deleted."""
+    """Makes or changes a whole product: what its lists leave out is deleted."""
     wish, identifier = _dict(given["input"]), _dict(given.get("identifier") or {})
     there = _identified(shop, identifier)
     if there is None and identifier.get("id"):
