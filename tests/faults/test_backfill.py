@@ -118,7 +118,7 @@ def test_killed_three_times_it_goes_on_where_it_stood(shown: Theatre, monkeypatc
     shown.hang_up()
     for _ in range(3):
         status = in_child(lambda: _read_and_die(shown, run.pk))
-        assert signal.SIGKILL == status & 0x7F
+        assert status & 0x7F == signal.SIGKILL
         shown.forward(lease_s() + 1)
     shown.settle()
     assert set(shown.links()) == set(keys)
