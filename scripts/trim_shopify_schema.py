@@ -31,15 +31,22 @@ from graphql import (
 
 _PAYLOAD = "customer userErrors"
 KEEP: dict[str, str] = {
-    "QueryRoot": "customer customerByIdentifier customers customersCount currentAppInstallation"
+    "QueryRoot": "bulkOperation bulkOperations customer customerByIdentifier customers customersCount currentAppInstallation"
     " metafieldDefinitions nodes publicApiVersions shop",
-    "Mutation": "customerAddressCreate customerAddressUpdate customerCreate customerEmailMarketingConsentUpdate"
-    " customerSmsMarketingConsentUpdate customerUpdate"
-    " metafieldDefinitionCreate metafieldsDelete metafieldsSet tagsAdd tagsRemove",
+    "Mutation": "bulkOperationCancel bulkOperationRunMutation"
+    " customerAddressCreate customerAddressUpdate customerCreate customerEmailMarketingConsentUpdate"
+    " customerSet customerSmsMarketingConsentUpdate customerUpdate"
+    " metafieldDefinitionCreate metafieldsDelete metafieldsSet stagedUploadsCreate tagsAdd tagsRemove",
     "AccessScope": "handle description",
     "ApiVersion": "displayName handle supported",
     "App": "id title",
     "AppInstallation": "id accessScopes app",
+    "BulkMutationUserError": "code field message",
+    "BulkOperation": "id type status errorCode createdAt completedAt objectCount rootObjectCount fileSize url partialDataUrl query",
+    "BulkOperationCancelPayload": "bulkOperation userErrors",
+    "BulkOperationConnection": "edges nodes pageInfo",
+    "BulkOperationEdge": "cursor node",
+    "BulkOperationRunMutationPayload": "bulkOperation userErrors",
     "Count": "count precision",
     "Customer": "id legacyResourceId firstName lastName displayName email phone state locale note tags verifiedEmail createdAt"
     " updatedAt defaultEmailAddress defaultPhoneNumber defaultAddress addressesV2 metafield metafields",
@@ -50,6 +57,8 @@ KEEP: dict[str, str] = {
     "CustomerSmsMarketingConsent": "state optInLevel updatedAt",
     "CustomerCreatePayload": _PAYLOAD,
     "CustomerUpdatePayload": _PAYLOAD,
+    "CustomerSetPayload": _PAYLOAD,
+    "CustomerSetUserError": "code field message",
     "CustomerAddressCreatePayload": "address userErrors",
     "CustomerAddressUpdatePayload": "address userErrors",
     "CustomerEmailMarketingConsentUpdatePayload": _PAYLOAD,
@@ -79,6 +88,9 @@ KEEP: dict[str, str] = {
     "Shop": "id name myshopifyDomain currencyCode ianaTimezone taxesIncluded taxShipping plan shopAddress email contactEmail",
     "ShopAddress": "id countryCodeV2 provinceCode",
     "ShopPlan": "publicDisplayName shopifyPlus partnerDevelopment",
+    "StagedMediaUploadTarget": "url resourceUrl parameters",
+    "StagedUploadParameter": "name value",
+    "StagedUploadsCreatePayload": "stagedTargets userErrors",
     "TagsAddPayload": "node userErrors",
     "TagsRemovePayload": "node userErrors",
     "UserError": "field message",

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from integrations.connectors.base import Answer, Ask, Field, OpenFields, Page, Stream, Wanted
+from integrations.connectors.shopify.bulk_customers import BULK
 from integrations.connectors.shopify.call import call, read
 from integrations.connectors.shopify.decoding import customer_gid, decode, number_of
 from integrations.connectors.shopify.operations import (
@@ -310,6 +311,7 @@ CUSTOMERS = Stream(
     find=find,
     write_many=write_many,
     prepare=prepare,
+    bulk=BULK,
     batch=10,
     admin_url=admin_url,
 )

@@ -116,6 +116,8 @@ class Step(StrEnum):
     SMS_CONSENT = "customerSmsMarketingConsentUpdate"
     ADDRESS_CREATE = "customerAddressCreate"
     ADDRESS_UPDATE = "customerAddressUpdate"
+    SET = "customerSet"  # this and the next only as rows of a bulk run
+    SET_METAFIELDS = "metafieldsSet"
     TAGS_ADD = "tagsAdd"
     TAGS_REMOVE = "tagsRemove"
 
@@ -198,7 +200,7 @@ def every_document(fields: frozenset[str]) -> Sequence[str]:
     selected = selection(fields)
     return (
         SHOP_PROFILE, PII_PROBE, DEFINITION_CREATE, DEFINITIONS,
-        write_document(tuple(Step), selected), *(write_document((step,), selected) for step in Step),
+        write_document(tuple(_SHAPES), selected), *(write_document((step,), selected) for step in _SHAPES),
         find_document(3, selected), nodes_document(10, selected),
         page_document("ID", selected), page_document("UPDATED_AT", selected),
     )  # fmt: skip

@@ -32,13 +32,13 @@ from integrations.toolkit.graphql import Outcome
 from integrations.toolkit.http import Client
 
 METAFIELD_TYPE = "single_line_text_field"
-_PLAIN = ("firstName", "lastName", "email", "phone")
+PLAIN = ("firstName", "lastName", "email", "phone")
 _ADDRESS_STEPS = (Step.ADDRESS_CREATE, Step.ADDRESS_UPDATE)
 _CONSENT = {True: "SUBSCRIBED", False: "UNSUBSCRIBED"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class Job:
     """One item with the step it needs next. ``variables`` are by letter: ``i`` the input, ``c`` and ``a`` ids."""
 
     item: WriteItem
@@ -54,7 +54,7 @@ def write_many(client: Client, items: Sequence[WriteItem], fields: frozenset[str
     """
     selected = selection(fields | {marker})
     outcomes: dict[str, Written] = {}
-    jobs: list[_Job] = []
+    jobs: list[Job] = []
     for item in items:
         try:
             job = _job(item, marker)
@@ -76,13 +76,13 @@ def write_many(client: Client, items: Sequence[WriteItem], fields: frozenset[str
 def _raise_if_nothing_ran(sent: Collection[Written]) -> None:
     """Raises the connection's own error if it is the outcome of every item so far."""
     for word in (AccountError, Throttled, VendorChanged):
-        if all(isinstance(written.error, word) for written in sent):
-            raise next(written.error for written in sent if written.error is not None)
+        if all(isinstance(told.error, word) for told in sent):
+            raise next(told.error for told in sent if told.error is not None)
 
 
-def _batches(jobs: Sequence[_Job], selected: Selection) -> Iterator[Sequence[_Job]]:
+def _batches(jobs: Sequence[Job], selected: Selection) -> Iterator[Sequence[Job]]:
     """As many as one document may ask for."""
-    batch: list[_Job] = []
+    batch: list[Job] = []
     points = 0
     for job in jobs:
         more = step_points(job.step, selected)
@@ -95,7 +95,7 @@ def _batches(jobs: Sequence[_Job], selected: Selection) -> Iterator[Sequence[_Jo
         yield batch
 
 
-def _send(client: Client, jobs: Sequence[_Job], selected: Selection, marker: str) -> dict[str, Written]:
+def _send(client: Client, jobs: Sequence[Job], selected: Selection, marker: str) -> dict[str, Written]:
     """One request. Where Shopify ran nothing because of one item's values, that is refused and the rest sent again."""
     document = write_document(tuple(job.step for job in jobs), selected)
     variables = {f"{letter}{n}": value for n, job in enumerate(jobs) for letter, value in job.variables.items()}
@@ -110,11 +110,11 @@ def _send(client: Client, jobs: Sequence[_Job], selected: Selection, marker: str
             others = _send(client, rest, selected, marker) if rest else {}
             return {refused: Written(refused, error=error), **others}
         return {job.item.ref: Written(job.item.ref, error=error) for job in jobs}
-    read = partial(_written, outcome=outcome, selected=selected, marker=marker)
+    read = partial(written, outcome=outcome, selected=selected, marker=marker)
     return {job.item.ref: read(job, f"m{number}") for number, job in enumerate(jobs)}
 
 
-def _written(job: _Job, alias: str, *, outcome: Outcome, selected: Selection, marker: str) -> Written:
+def written(job: Job, alias: str, *, outcome: Outcome, selected: Selection, marker: str) -> Written:
     """One alias: null means that the mutation did not run and ``errors`` says why."""
     told = partial(Written, job.item.ref, request_id=outcome.reply.request_id)
     unclear = Uncertain("shopify.shape", request_id=outcome.reply.request_id or None)
@@ -137,11 +137,13 @@ def _denied(outcome: Outcome, alias: str) -> set[str]:
     return {path[2] for path in paths if len(path) > 2}
 
 
-def _record(job: _Job, result: payload.Json, denied: Collection[str], selected: Selection) -> Record:
+def _record(job: Job, result: payload.Json, denied: Collection[str], selected: Selection) -> Record:
     """The customer after the step. Where the mutation cannot answer it, what it did is laid over what was there."""
     current = job.item.current
     if job.step is Step.CLEAR_METAFIELDS:
         return _over(current, dict.fromkeys(_cleared_metafields(job.item.fields)))
+    if job.step is Step.SET_METAFIELDS:
+        return _over(current, {name: value for name, value in job.item.fields.items() if name.startswith(METAFIELDS)})
     if job.step in _ADDRESS_STEPS:
         address = payload.obj(result, "address")
         handles = {"address_id": payload.text(address, "id", "address")}
@@ -159,12 +161,12 @@ def _over(current: Record | None, values: Mapping[str, Value], handles: Mapping[
 # -- which step, with which variables
 
 
-def _job(item: WriteItem, marker: str) -> _Job | None:
+def _job(item: WriteItem, marker: str) -> Job | None:
     """The next step of an item, None if nothing is left to do. Raises Rejected for values that cannot be sent."""
     if item.current is None:
-        return _Job(item, Step.CREATE, {"i": _create_input(item.fields, marker)})
+        return Job(item, Step.CREATE, {"i": _create_input(item.fields, marker)})
     gid = customer_gid(item.current.key)
-    for wanted in (_update, _clear_metafields, _email_consent, _sms_consent, _address, _tags):
+    for wanted in (_update, _clear_metafields, email_consent, sms_consent, _address, tags):
         job = wanted(item, item.current, gid, marker)
         if job is not None:
             return job
@@ -173,26 +175,26 @@ def _job(item: WriteItem, marker: str) -> _Job | None:
 
 def _create_input(fields: Mapping[str, Value], marker: str) -> dict[str, object]:
     """Everything a create can carry, marker first. A no to marketing is the state of a new customer anyway."""
-    made: dict[str, object] = {name: fields[name] for name in _PLAIN if fields.get(name)}
-    if metafields := _metafields(fields, marker):
-        made["metafields"] = metafields
+    made: dict[str, object] = {name: fields[name] for name in PLAIN if fields.get(name)}
+    if entries := metafields(fields, marker):
+        made["metafields"] = entries
     if fields.get("emailMarketing") is True and "email" in made:
         made["emailMarketingConsent"] = _consent(is_given=True)
     if fields.get("smsMarketing") is True and "phone" in made:
         made["smsMarketingConsent"] = _consent(is_given=True)
-    if tags := [name.removeprefix(TAG) for name in fields if name.startswith(TAG) and fields[name] is True]:
-        made["tags"] = tags
+    if wished := [name.removeprefix(TAG) for name in fields if name.startswith(TAG) and fields[name] is True]:
+        made["tags"] = wished
     return made
 
 
-def _update(item: WriteItem, _current: Record, gid: str, marker: str) -> _Job | None:
-    changed: dict[str, object] = {name: item.fields[name] or None for name in _PLAIN if name in item.fields}
-    if metafields := _metafields(item.fields, marker):
-        changed["metafields"] = metafields
-    return _Job(item, Step.UPDATE, {"i": {"id": gid, **changed}}) if changed else None
+def _update(item: WriteItem, _current: Record, gid: str, marker: str) -> Job | None:
+    changed: dict[str, object] = {name: item.fields[name] or None for name in PLAIN if name in item.fields}
+    if entries := metafields(item.fields, marker):
+        changed["metafields"] = entries
+    return Job(item, Step.UPDATE, {"i": {"id": gid, **changed}}) if changed else None
 
 
-def _metafields(fields: Mapping[str, Value], marker: str) -> list[dict[str, object]]:
+def metafields(fields: Mapping[str, Value], marker: str) -> list[dict[str, object]]:
     """The metafields that hold something. The marker goes first and without a type: its definition has one."""
     names = [name for name, value in fields.items() if name.startswith(METAFIELDS) and clean_text(value)]
     made: list[dict[str, object]] = []
@@ -207,10 +209,10 @@ def _cleared_metafields(fields: Mapping[str, Value]) -> list[str]:
     return [name for name, value in fields.items() if name.startswith(METAFIELDS) and not clean_text(value)]
 
 
-def _clear_metafields(item: WriteItem, _current: Record, gid: str, _marker: str) -> _Job | None:
+def _clear_metafields(item: WriteItem, _current: Record, gid: str, _marker: str) -> Job | None:
     gone = [metafield_name(name) for name in _cleared_metafields(item.fields)]
     identifiers = [{"ownerId": gid, "namespace": namespace, "key": key} for namespace, key in gone]
-    return _Job(item, Step.CLEAR_METAFIELDS, {"i": identifiers}) if gone else None
+    return Job(item, Step.CLEAR_METAFIELDS, {"i": identifiers}) if gone else None
 
 
 def _consent(*, is_given: bool) -> dict[str, object]:
@@ -218,22 +220,22 @@ def _consent(*, is_given: bool) -> dict[str, object]:
     return {**made, "marketingOptInLevel": "SINGLE_OPT_IN"} if is_given else made
 
 
-def _email_consent(item: WriteItem, current: Record, gid: str, _marker: str) -> _Job | None:
+def email_consent(item: WriteItem, current: Record, gid: str, _marker: str) -> Job | None:
     """Only where there is an address to consent for; a wish for "unknown" takes nothing back."""
     wish = item.fields.get("emailMarketing")
     if not isinstance(wish, bool) or not current.values.get("email", True):
         return None
-    return _Job(item, Step.EMAIL_CONSENT, {"i": {"customerId": gid, "emailMarketingConsent": _consent(is_given=wish)}})
+    return Job(item, Step.EMAIL_CONSENT, {"i": {"customerId": gid, "emailMarketingConsent": _consent(is_given=wish)}})
 
 
-def _sms_consent(item: WriteItem, current: Record, gid: str, _marker: str) -> _Job | None:
+def sms_consent(item: WriteItem, current: Record, gid: str, _marker: str) -> Job | None:
     wish = item.fields.get("smsMarketing")
     if not isinstance(wish, bool) or not current.values.get("phone", True):
         return None
-    return _Job(item, Step.SMS_CONSENT, {"i": {"customerId": gid, "smsMarketingConsent": _consent(is_given=wish)}})
+    return Job(item, Step.SMS_CONSENT, {"i": {"customerId": gid, "smsMarketingConsent": _consent(is_given=wish)}})
 
 
-def _address(item: WriteItem, current: Record, gid: str, _marker: str) -> _Job | None:
+def _address(item: WriteItem, current: Record, gid: str, _marker: str) -> Job | None:
     """A first address is written whole, from the wish; the default one is changed field by field."""
     patch = {name: value for name, value in item.fields.items() if name in ADDRESS_MEMBERS}
     if not patch:
@@ -241,15 +243,15 @@ def _address(item: WriteItem, current: Record, gid: str, _marker: str) -> _Job |
     address_id = current.handles.get("address_id")
     if address_id is None:
         whole = {name: value for name, value in item.wanted.items() if name in ADDRESS_MEMBERS and value}
-        return _Job(item, Step.ADDRESS_CREATE, {"c": gid, "i": _address_input({**whole, **patch})})
+        return Job(item, Step.ADDRESS_CREATE, {"c": gid, "i": address_input({**whole, **patch})})
     if "address.provinceCode" in patch:  # means nothing without its country
         for side in (item.wanted, current.values):
             if country := side.get("address.countryCode"):
                 patch.setdefault("address.countryCode", country)
-    return _Job(item, Step.ADDRESS_UPDATE, {"c": gid, "a": address_id, "i": _address_input(patch)})
+    return Job(item, Step.ADDRESS_UPDATE, {"c": gid, "a": address_id, "i": address_input(patch)})
 
 
-def _address_input(values: Mapping[str, Value]) -> dict[str, object]:
+def address_input(values: Mapping[str, Value]) -> dict[str, object]:
     """Raises Rejected for a country Shopify does not know: one such value would stop the whole batch."""
     made: dict[str, object] = {name.removeprefix("address."): value or None for name, value in values.items()}
     for name in ("countryCode", "provinceCode"):
@@ -260,12 +262,12 @@ def _address_input(values: Mapping[str, Value]) -> dict[str, object]:
     return made
 
 
-def _tags(item: WriteItem, _current: Record, gid: str, _marker: str) -> _Job | None:
+def tags(item: WriteItem, _current: Record, gid: str, _marker: str) -> Job | None:
     """Single tags are added and taken away; the others, the shop's own, are never touched."""
     wishes = {name.removeprefix(TAG): value is True for name, value in item.fields.items() if name.startswith(TAG)}
     for step, is_wished in ((Step.TAGS_ADD, True), (Step.TAGS_REMOVE, False)):
-        if tags := [tag for tag, wish in wishes.items() if wish is is_wished]:
-            return _Job(item, step, {"c": gid, "i": tags})
+        if some := [tag for tag, wish in wishes.items() if wish is is_wished]:
+            return Job(item, step, {"c": gid, "i": some})
     return None
 
 
