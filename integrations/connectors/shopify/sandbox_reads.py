@@ -8,7 +8,7 @@ from graphql import GraphQLError
 
 from integrations.connectors.shopify import sandbox_search
 from integrations.connectors.shopify.sandbox_call import Call, Info, call_of, gid
-from integrations.connectors.shopify.sandbox_shop import Row, default_address
+from integrations.connectors.shopify.sandbox_shop import Row, Shop, default_address
 
 LIST_END = 25_000
 
@@ -67,15 +67,15 @@ def shown_address(address: Row | None) -> Row | None:
     }
 
 
-def _metafield_row(metafield: Row | None) -> Row | None:
-    if metafield is None:
+def shown_metafield(metafield: object) -> Row | None:
+    if not isinstance(metafield, dict):
         return None
     return {**metafield, "id": gid("Metafield", metafield["id"]), "compareDigest": str(hash(str(metafield["value"])))}
 
 
 def _metafield(row: Row, _info: Info, *, key: str, namespace: str = "app--1") -> object:
     kept = row["metafields"]
-    return _metafield_row(kept.get(f"{namespace}.{key}")) if isinstance(kept, dict) else None
+    return shown_metafield(kept.get(f"{namespace}.{key}")) if isinstance(kept, dict) else None
 
 
 def _metafields(row: Row, _info: Info, **asked: object) -> object:
@@ -83,12 +83,12 @@ def _metafields(row: Row, _info: Info, **asked: object) -> object:
     rows = list(kept.values()) if isinstance(kept, dict) else []
     if asked.get("namespace"):
         rows = [entry for entry in rows if entry["namespace"] == asked["namespace"]]
-    return _connection([_metafield_row(entry) for entry in rows], asked)
+    return connection([shown_metafield(entry) for entry in rows], asked)
 
 
 def _addresses(row: Row, _info: Info, **asked: object) -> object:
     rows = row["addresses"]
-    return _connection([shown_address(entry) for entry in rows] if isinstance(rows, list) else [], asked)
+    return connection([shown_address(entry) for entry in rows] if isinstance(rows, list) else [], asked)
 
 
 CUSTOMER: dict[str, Callable[..., object]] = {
@@ -118,20 +118,25 @@ def _by_identifier(_: object, info: Info, *, identifier: Row) -> object:
     call = call_of(info)
     call.need("read_customers", "customerByIdentifier")
     name, value = next(iter(identifier.items()))
-    match name:
+    return find_customer(call.shop, name, value)
+
+
+def find_customer(shop: Shop, kind: str, value: object) -> Row | None:
+    """By the member of an identifier. Raises GraphQLError for a custom id that nothing defines."""
+    match kind:
         case "id":
-            return call.shop.by_gid(value)
-        case "emailAddress":
-            return call.shop.by_email(str(value))
-        case "phoneNumber":
-            return call.shop.by_phone(str(value))
+            return shop.by_gid(value)
+        case "emailAddress" | "email":
+            return shop.by_email(str(value))
+        case "phoneNumber" | "phone":
+            return shop.by_phone(str(value))
     wanted = value if isinstance(value, dict) else {}
     namespace, key = str(wanted.get("namespace") or "app--1"), str(wanted["key"])
-    definition = call.shop.definition(namespace, key)
+    definition = shop.definition(namespace, key)
     if definition is None or definition["type"] != "id":
         message = "Metafield definition of type 'id' is required when using custom ids."
         raise GraphQLError(message, extensions={"code": "NOT_FOUND"})
-    return call.shop.by_mark(namespace, key, str(wanted["value"]))
+    return shop.by_mark(namespace, key, str(wanted["value"]))
 
 
 _SORTS: dict[str, Callable[[Row], tuple[object, ...]]] = {
@@ -212,7 +217,7 @@ def _nodes(_: object, info: Info, *, ids: Sequence[str]) -> object:
     return [call_of(info).shop.by_gid(gid) for gid in ids]
 
 
-def _connection(rows: Sequence[object], asked: Mapping[str, object]) -> Row:
+def connection(rows: Sequence[object], asked: Mapping[str, object]) -> Row:
     """A page of a short list, in its own order; the cursor is the place in it."""
     after = str(asked.get("after") or "")
     start = int(after.removeprefix("at-")) if after else 0
@@ -270,7 +275,7 @@ def _definitions(_: object, info: Info, **asked: object) -> object:
         for row in call_of(info).shop.definitions
         if asked.get("namespace") in (None, row["namespace"]) and asked.get("key") in (None, row["key"])
     ]
-    return _connection(rows, asked)
+    return connection(rows, asked)
 
 
 def shown_definition(row: Row) -> Row:

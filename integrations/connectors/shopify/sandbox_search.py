@@ -1,4 +1,4 @@
-"""Shopify's search syntax, as far as customers need it: ``updated_at:>='2026-10-01' -tag:vip (email:"a@b.c" OR id:7)``.
+"""Shopify's search syntax, as far as customers and bulk runs need it: ``updated_at:>='2026-10-01' -tag:vip (email:"a@b.c" OR id:7)``.
 
 A field Shopify does not know is ignored: everything matches, and only a warning in the answer says so.
 """
@@ -43,14 +43,15 @@ class Parsed:
     warnings: list[dict[str, str]] = field(default_factory=list)
 
 
-def parse(query: str) -> Parsed:
+def parse(query: str, fields: frozenset[str] = FIELDS) -> Parsed:
     """The query as a test. Nonsense matches nothing, an unknown field everything."""
-    parser = _Parser(list(_TOKEN.finditer(query.strip())))
+    parser = _Parser(list(_TOKEN.finditer(query.strip())), fields)
     return Parsed(parser.either(), parser.warnings)
 
 
 class _Parser:
-    def __init__(self, tokens: Sequence[re.Match[str]]) -> None:
+    def __init__(self, tokens: Sequence[re.Match[str]], fields: frozenset[str]) -> None:
+        self._fields = fields
         self._tokens = tokens
         self._at = 0
         self.warnings: list[dict[str, str]] = []
@@ -90,14 +91,14 @@ class _Parser:
         name = token["field"]
         quoted = token["dq"] if token["dq"] is not None else token["sq"]
         value = quoted if quoted is not None else re.sub(r"\\(.)", r"\1", token["bare"] or "")
-        if name not in FIELDS:
+        if name not in self._fields:
             self.warnings.append(
                 {"field": name, "message": "Invalid search field for this query.", "code": "invalid_field"}
             )
             return _everything
         if value == "*":
             return lambda document: bool(document.get(name))
-        if name in ("id", "updated_at", "customer_date"):
+        if name in ("id", "updated_at", "customer_date", "created_at"):
             return _ordered(name, token["op"] or "", value)
         return _named(name, value, is_phrase=quoted is not None)
 

@@ -40,6 +40,12 @@ class Settings:
     served_version: str = "2026-10"
     capacity: float = 2000.0
     restore_rate: float = 100.0
+    custom_id_writes_marker: bool = True  # whether customerSet by a custom id writes that metafield (not documented)
+    staged_life_s: float = 3600.0
+    bulk_rows_per_s: float = 500.0
+    bulk_at_once: int = 5
+    bulk_fail_after: int = -1  # rows after which the next run fails, once; -1 for never
+    bulk_first_line: int = 0
 
 
 @dataclass
@@ -53,6 +59,9 @@ class Shop:
     definitions: list[Row] = field(default_factory=list)
     made: int = 0
     writes: int = 0  # mutations that changed something
+    uploads: dict[str, Row] = field(default_factory=dict)  # staged files by key
+    bulks: list[Row] = field(default_factory=list)  # bulk runs, the oldest first
+    turns: int = 0  # changes of the two
 
     def __post_init__(self) -> None:
         self.settings.name = self.settings.name or self.handle.replace("-", " ").title()
@@ -315,6 +324,7 @@ class Shop:
         return {
             "settings": asdict(self.settings), "customers": list(self.customers.values()),
             "definitions": self.definitions, "made": self.made, "writes": self.writes,
+            "uploads": self.uploads, "bulks": self.bulks,
         }  # fmt: skip
 
     @classmethod
@@ -323,7 +333,10 @@ class Shop:
         settings = Settings(**{name: value for name, value in _dict(state["settings"]).items() if name in known})  # type: ignore[arg-type]  # our own file, checked by name
         customers = {_int(_dict(row)["id"]): _dict(row) for row in _list(state["customers"])}
         definitions = [_dict(row) for row in _list(state["definitions"])]
-        return cls(handle, now, settings, customers, definitions, _int(state["made"]), _int(state["writes"]))
+        uploads = {key: _dict(row) for key, row in _dict(state.get("uploads")).items()}
+        bulks = [_dict(row) for row in _list(state.get("bulks"))]
+        counts = _int(state["made"]), _int(state["writes"])
+        return cls(handle, now, settings, customers, definitions, *counts, uploads, bulks)
 
 
 def default_address(row: Row) -> Row | None:
