@@ -92,6 +92,7 @@ class Client(Protocol):
     facts: Mapping[str, str]
     gate: Gate
     calls: int  # requests sent so far
+    outside: Outside
 
     def get(self, path: str, params: Sequence[tuple[str, str]] = ()) -> Reply: ...
 

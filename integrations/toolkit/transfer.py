@@ -14,13 +14,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 from urllib.parse import quote, urlsplit
 
 from integrations.core.errors import SyncError, Unavailable, VendorChanged
 from integrations.toolkit.addresses import https_origin
 from integrations.toolkit.bodies import Broken
-from integrations.toolkit.http import Outside
+from integrations.toolkit.http import Client
 from integrations.toolkit.redact import safe_path
 from integrations.toolkit.refusals import ErrorRule, Refusal, classify
 from integrations.toolkit.wire import Answered, Bounds, Wire
@@ -29,14 +29,6 @@ MEGABYTE = 1_000_000
 _PIECE = 256 * 1024
 _LONGEST_URL = 8000
 _HERE = ("127.0.0.1", "localhost")
-
-
-class Caller(Protocol):
-    """What a transfer needs of the connection's client."""
-
-    vendor: str
-    calls: int
-    outside: Outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +137,7 @@ def _fresh(path: Path, longest: int = LIMITS.up_bytes) -> Iterator[_Tally]:
 
 
 def upload(
-    client: Caller,
+    client: Client,
     url: str,
     parameters: Sequence[tuple[str, str]],
     path: Path,
@@ -177,7 +169,7 @@ def upload(
 
 
 def download(
-    client: Caller,
+    client: Client,
     url: str,
     path: Path,
     *,
@@ -213,7 +205,7 @@ class _Way:
 
 
 @contextmanager
-def _outward(client: Caller, url: str, hosts: Sequence[str], bounds: Bounds) -> Iterator[_Way]:
+def _outward(client: Client, url: str, hosts: Sequence[str], bounds: Bounds) -> Iterator[_Way]:
     """Refuses what the client refuses, judges the address, counts the call, and tells a broken line in our words."""
     client.outside.refuse_others()
     base, target = _judged(client, url, hosts)
@@ -240,7 +232,7 @@ def _outward(client: Caller, url: str, hosts: Sequence[str], bounds: Bounds) -> 
     raise fault from None
 
 
-def _judged(client: Caller, url: str, hosts: Sequence[str]) -> tuple[str, str]:
+def _judged(client: Client, url: str, hosts: Sequence[str]) -> tuple[str, str]:
     """Origin and target of an address we are willing to go to. Raises VendorChanged for any other.
 
     While a sandbox stands in, it may name addresses on its own machine, and the vendor's hosts mean the sandbox.
@@ -276,7 +268,7 @@ def _is_listed(host: str, hosts: Sequence[str]) -> bool:
     return any(host == known or host.endswith(f".{known}") for known in hosts)
 
 
-def _refusal(client: Caller, answered: Answered, way: _Way) -> Refusal:
+def _refusal(client: Client, answered: Answered, way: _Way) -> Refusal:
     path = safe_path(way.target)
     return Refusal(client.vendor, answered.status, answered.headers, None, False, path, "", datetime.now(UTC))
 
