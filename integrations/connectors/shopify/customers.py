@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from integrations.connectors.base import Answer, Ask, Field, OpenFields, Page, Stream, Wanted
+from integrations.connectors.shopify.bulk_customers import BULK
 from integrations.connectors.shopify.call import read
 from integrations.connectors.shopify.decoding import decode
 from integrations.connectors.shopify.lists import Listing, read_by_id, read_list, slices
@@ -149,6 +150,7 @@ CUSTOMERS = Stream(
     find=find,
     write_many=write_many,
     prepare=prepare,
+    bulk=BULK,
     batch=10,
     admin_url=admin_url,
 )

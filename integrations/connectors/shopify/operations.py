@@ -125,6 +125,8 @@ class Step(StrEnum):
     SMS_CONSENT = "customerSmsMarketingConsentUpdate"
     ADDRESS_CREATE = "customerAddressCreate"
     ADDRESS_UPDATE = "customerAddressUpdate"
+    SET = "customerSet"  # this and the next only as rows of a bulk run
+    SET_METAFIELDS = "metafieldsSet"
     TAGS_ADD = "tagsAdd"
     TAGS_REMOVE = "tagsRemove"
 

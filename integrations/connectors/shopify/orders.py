@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from integrations.connectors.base import Answer, Ask, Field, OpenFields, Page, Stream, Wanted
 from integrations.connectors.shopify.call import read
 from integrations.connectors.shopify.decoding import number_of
-from integrations.connectors.shopify.markers import define
-from integrations.connectors.shopify.operations import METAFIELD_SHAPE, METAFIELDS, TAG, Selection, metafield_name
+from integrations.connectors.shopify.lists import slices
+from integrations.connectors.shopify.markers import custom_id, define, with_definition
+from integrations.connectors.shopify.operations import METAFIELD_SHAPE, METAFIELDS, TAG, Selection
 from integrations.connectors.shopify.orders_decoding import ORDER, Payment, decode_order, gid
 from integrations.connectors.shopify.orders_documents import (
     REFUND,
@@ -33,7 +34,7 @@ from integrations.connectors.shopify.refunds import (
     is_refund,
     read_refunds,
 )
-from integrations.core.errors import AccountError, SyncError, VendorChanged
+from integrations.core.errors import SyncError, VendorChanged
 from integrations.core.records import Record
 from integrations.core.values import Code, Day, Instant, Lines, Number, Text, YesNoUnknown
 from integrations.toolkit import payload
@@ -128,13 +129,7 @@ def find(client: Client, wanted: Sequence[Wanted], fields: frozenset[str], marke
     refunds = [one for one in wanted if is_refund(one.fields)]
     orders = [one for one in wanted if not is_refund(one.fields)]
     markers = list(dict.fromkeys(one.marker for one in orders if one.marker))
-    try:
-        carried = _look_up_all(client, markers, fields, marker)
-    except AccountError as error:
-        if error.code != "shopify.marker_definition_missing":
-            raise
-        prepare(client, marker)  # somebody deleted it, and its values with it: nobody carries the marker now
-        carried = _look_up_all(client, markers, fields, marker)
+    carried = with_definition(lambda: _look_up_all(client, markers, fields, marker), lambda: prepare(client, marker))
     answers = {one.ref: Answer(carried.get(one.marker, ())) for one in orders}
     return answers | (find_refunds(client, refunds, fields, marker) if refunds else {})
 
@@ -143,14 +138,9 @@ def _look_up_all(
     client: Client, markers: Sequence[str], fields: frozenset[str], marker: str
 ) -> dict[str, tuple[Record, ...]]:
     selected = order_selection(fields | {marker})
-    namespace, key = metafield_name(marker)
     found: dict[str, tuple[Record, ...]] = {}
-    for start in range(0, len(markers), MOST_LOOKUPS):
-        some = markers[start : start + MOST_LOOKUPS]
-        identifiers = {
-            f"i{number}": {"customId": {"namespace": namespace, "key": key, "value": value}}
-            for number, value in enumerate(some)
-        }
+    for some in slices(markers, MOST_LOOKUPS):
+        identifiers = {f"i{number}": custom_id(marker, value) for number, value in enumerate(some)}
         answered = read(client, find_document(len(some), selected), identifiers, cost=len(some) * selected.objects)
         for number, value in enumerate(some):
             row = payload.optional_obj(answered.data, f"m{number}", "data")

@@ -13,9 +13,16 @@ from functools import partial
 from weakref import WeakKeyDictionary
 
 from integrations.connectors.base import WriteItem, Written
-from integrations.connectors.shopify import metafields, order_refusals
+from integrations.connectors.shopify import order_refusals
 from integrations.connectors.shopify.call import read
-from integrations.connectors.shopify.operations import TAG, Selection
+from integrations.connectors.shopify.markers import (
+    added_tags,
+    cleared_metafields,
+    filled_metafields,
+    metafield_identifiers,
+    removed_tags,
+)
+from integrations.connectors.shopify.operations import Selection
 from integrations.connectors.shopify.orders_creating import Variants, create_input, variants_of
 from integrations.connectors.shopify.orders_decoding import ORDER, PAID, UNPAID, decode_order, due_day, gid
 from integrations.connectors.shopify.orders_documents import (
@@ -130,7 +137,7 @@ def _record(job: _Job, result: payload.Json, denied: Collection[str], selected: 
     if current is not None and job.step is OrderStep.CANCEL:
         return current  # confirmed by reading it
     if current is not None and job.step is OrderStep.CLEAR_METAFIELDS:
-        return replace(current, values={**current.values, **dict.fromkeys(metafields.cleared(job.item.fields))})
+        return replace(current, values={**current.values, **dict.fromkeys(cleared_metafields(job.item.fields))})
     if current is not None and job.step is OrderStep.TERMS_DELETE:
         handles = {name: held for name, held in current.handles.items() if name != "terms_id"}
         return replace(current, values={**current.values, "dueOn": None}, handles=handles)
@@ -200,23 +207,20 @@ def _update(item: WriteItem, own: str, marker: str) -> _Job | None:
     changed: dict[str, object] = {
         member: item.fields[name] or "" for member, name in names.items() if name in item.fields
     }
-    if held := metafields.filled(item.fields, marker):
+    if held := filled_metafields(item.fields, marker):
         changed["metafields"] = held
     return _Job(item, OrderStep.UPDATE, {"i": {"id": own, **changed}}) if changed else None
 
 
 def _clear_metafields(item: WriteItem, own: str) -> _Job | None:
-    gone = metafields.identifiers(own, metafields.cleared(item.fields))
+    gone = metafield_identifiers(own, cleared_metafields(item.fields))
     return _Job(item, OrderStep.CLEAR_METAFIELDS, {"i": gone}) if gone else None
 
 
 def _tags(item: WriteItem, own: str) -> _Job | None:
     """Single tags are added and taken away; the others, the shop's own, are never touched."""
-    wishes = {name.removeprefix(TAG): value is True for name, value in item.fields.items() if name.startswith(TAG)}
-    for step, is_wished in ((OrderStep.TAGS_ADD, True), (OrderStep.TAGS_REMOVE, False)):
-        if tags := [tag for tag, wish in wishes.items() if wish is is_wished]:
-            return _Job(item, step, {"c": own, "i": tags})
-    return None
+    wishes = ((OrderStep.TAGS_ADD, added_tags(item.fields)), (OrderStep.TAGS_REMOVE, removed_tags(item.fields)))
+    return next((_Job(item, step, {"c": own, "i": tags}) for step, tags in wishes if tags), None)
 
 
 def _cancel(item: WriteItem, current: Record, own: str) -> _Job | None:

@@ -25,7 +25,7 @@ def decode_product(row: payload.Json, selected: Selection, denied: Collection[st
     values: dict[str, Value] = {
         name: payload.optional_text(row, name) for name in OWN if name in selected.fields and name not in denied
     }
-    values |= tag_values(row, selected) | metafield_values(row, selected, denied)
+    values |= tag_values(row, selected, denied) | metafield_values(row, selected, denied)
     if len(variants) == 1:
         handles = {"variant": payload.text(variants[0], "id", "variants.nodes")}
         values |= variant_values(variants[0], selected.fields, denied)

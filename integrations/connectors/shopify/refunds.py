@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from integrations.connectors.base import Answer, Wanted
 from integrations.connectors.shopify.call import read
-from integrations.connectors.shopify.decoding import number_of
-from integrations.connectors.shopify.orders_decoding import ORDER, amount, gid, is_number, refunded_line
+from integrations.connectors.shopify.decoding import is_number, number_of
+from integrations.connectors.shopify.orders_decoding import ORDER, amount, gid, refunded_line
 from integrations.connectors.shopify.orders_documents import (
     REFUND_OBJECTS,
     refund_notes_document,

@@ -14,10 +14,10 @@ from functools import partial
 from integrations.connectors.base import WriteItem, Written
 from integrations.connectors.shopify import order_refusals
 from integrations.connectors.shopify.call import read
-from integrations.connectors.shopify.decoding import number_of
+from integrations.connectors.shopify.decoding import is_number, number_of
 from integrations.connectors.shopify.once import PREVIOUS_ATTEMPT_FAILED, once_key
 from integrations.connectors.shopify.order_lines import Sold, spread
-from integrations.connectors.shopify.orders_decoding import ORDER, amount, gid, is_number, line_of
+from integrations.connectors.shopify.orders_decoding import ORDER, amount, gid, line_of
 from integrations.connectors.shopify.orders_documents import (
     OrderStep,
     order_selection,

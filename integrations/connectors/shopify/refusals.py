@@ -1,4 +1,4 @@
-"""What ``userErrors`` mean. Those of customers carry no code: they are told apart by field path and message.
+"""What ``userErrors`` mean. Most of customers carry no code: they are told apart by field path and message.
 
 The message is looked at and forgotten; only the field's name goes into the error.
 """
@@ -14,6 +14,7 @@ GONE = re.compile(
     r"not exist|not found|could(?:n't| not) (?:be )?f(?:i|ou)nd|invalid id|deleted|cannot be located", re.IGNORECASE
 )
 PATH = re.compile(r"[A-Za-z0-9_.]{1,200}")
+_TAKEN_CODES = frozenset({"TAKEN", "CAPABILITY_VIOLATION"})
 _WORDS = {"email": re.compile(r"\be-?mail\b", re.IGNORECASE), "phone": re.compile(r"\bphone\b", re.IGNORECASE)}
 
 _INVALID: Mapping[str, str] = {
@@ -65,11 +66,12 @@ def refused(errors: Sequence[UserError], *, marks: bool, in_address: bool = Fals
 def _code(error: UserError, *, marks: bool, in_address: bool) -> str:
     names, message = tuple(filter(None, error.path.split("."))), error.message
     last = _last_word(names, message)
-    if TAKEN.search(message):
+    in_address = in_address or "addresses" in names
+    if error.code in _TAKEN_CODES or TAKEN.search(message):
         return _taken(names, last, marks=marks, in_address=in_address)
     if last == "addressId" or (in_address and last == "id"):
         return "shopify.address_gone"
-    if (last in ("id", "customerId") or not names) and GONE.search(message):
+    if (last in ("id", "customerId", "ownerId") or not names) and (error.code == "NOT_FOUND" or GONE.search(message)):
         return "shopify.customer_gone"
     if in_address and last in ("phone", "firstName", "lastName"):
         return "shopify.address_invalid"
@@ -80,7 +82,7 @@ def _code(error: UserError, *, marks: bool, in_address: bool) -> str:
 def _taken(names: tuple[str, ...], last: str, *, marks: bool, in_address: bool) -> str:
     if in_address:
         return "shopify.address_exists"
-    if "metafields" in names:
+    if "metafields" in names or "customId" in names:
         return "shopify.marker_taken" if marks else "shopify.metafield_taken"
     return {"email": "shopify.email_taken", "phone": "shopify.phone_taken"}.get(last, "shopify.values_refused")
 

@@ -1,6 +1,6 @@
 """What the sandbox's resolvers need of the request they serve, and the refusals that were planned for it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -31,6 +31,8 @@ class Call:
     shop: Shop
     refusals: list[Refusal]
     variables: Mapping[str, object] = field(default_factory=dict)
+    base: str = "http://127.0.0.1"  # where the shop's files are, as seen by who asks
+    bulk_complaint: Callable[[str], str] = lambda document: ""  # why a document cannot run in bulk
     warnings: list[Row] = field(default_factory=list)
     writes: int = 0
 

@@ -47,6 +47,12 @@ class Settings:
     served_version: str = "2026-10"
     capacity: float = 2000.0
     restore_rate: float = 100.0
+    custom_id_writes_marker: bool = True  # whether customerSet by a custom id writes that metafield (not documented)
+    staged_life_s: float = 3600.0
+    bulk_rows_per_s: float = 500.0
+    bulk_at_once: int = 5
+    bulk_fail_after: int = -1  # rows after which the next run fails, once; -1 for never
+    bulk_first_line: int = 0
 
 
 @dataclass
@@ -67,6 +73,9 @@ class Shop:
     keys: dict[str, Row] = field(
         default_factory=dict
     )  # of mutations that happen once, with the input and answer of each
+    uploads: dict[str, Row] = field(default_factory=dict)  # staged files by key
+    bulks: list[Row] = field(default_factory=list)  # bulk runs, the oldest first
+    turns: int = 0  # changes of the two
 
     def __post_init__(self) -> None:
         self.settings.name = self.settings.name or self.handle.replace("-", " ").title()
@@ -368,6 +377,7 @@ class Shop:
             "definitions": self.definitions, "made": self.made, "writes": self.writes,
             "orders": list(self.orders.values()), "products": list(self.products.values()),
             "locations": list(self.locations.values()), "levels": self.levels, "keys": self.keys,
+            "uploads": self.uploads, "bulks": self.bulks,
         }  # fmt: skip
 
     @classmethod
@@ -378,10 +388,13 @@ class Shop:
             {_int(_dict(row)["id"]): _dict(row) for row in _list(state.get(kind))}
             for kind in ("customers", "orders", "products", "locations")
         )
-        levels, keys = ({key: _dict(row) for key, row in _dict(state.get(name)).items()} for name in ("levels", "keys"))
+        levels, keys, uploads = (
+            {key: _dict(row) for key, row in _dict(state.get(name)).items()} for name in ("levels", "keys", "uploads")
+        )
         return cls(
             handle, now, settings, customers=customers, orders=orders, products=products, locations=locations,
-            levels=levels, keys=keys, definitions=[{"ownerType": "CUSTOMER", **_dict(row)} for row in _list(state["definitions"])],
+            definitions=[{"ownerType": "CUSTOMER", **_dict(row)} for row in _list(state["definitions"])],
+            levels=levels, keys=keys, uploads=uploads, bulks=[_dict(row) for row in _list(state.get("bulks"))],
             made=_int(state["made"]), writes=_int(state["writes"]),
         )  # fmt: skip
 

@@ -73,8 +73,8 @@ def write_steps(items: Sequence[WriteItem], *, plan: Plan, run: "Run") -> Sequen
 def raise_if_nothing_ran(sent: Collection[Written]) -> None:
     """Raises the connection's own error if it is the outcome of every item so far."""
     for word in (AccountError, Throttled, VendorChanged):
-        if all(isinstance(written.error, word) for written in sent):
-            raise next(written.error for written in sent if written.error is not None)
+        if all(isinstance(told.error, word) for told in sent):
+            raise next(told.error for told in sent if told.error is not None)
 
 
 def over(current: Record | None, values: Mapping[str, Value], handles: Mapping[str, str] | None = None) -> Record:
@@ -134,22 +134,24 @@ class Run:
                 rest = [job for job in jobs if job.item.ref != refused]
                 return {refused: Written(refused, error=error), **(self._send(rest) if rest else {})}
             return {job.item.ref: Written(job.item.ref, error=error) for job in jobs}
-        return {job.item.ref: self._written(job, f"m{number}", outcome) for number, job in enumerate(jobs)}
+        told = partial(written, outcome=outcome, writer=self.writer, selected=self.selected, marker=self.marker)
+        return {job.item.ref: told(job, f"m{number}") for number, job in enumerate(jobs)}
 
-    def _written(self, job: Job, alias: str, outcome: Outcome) -> Written:
-        """One alias: null means that the mutation did not run and ``errors`` says why."""
-        told = partial(Written, job.item.ref, request_id=outcome.reply.request_id)
-        unclear = Uncertain("shopify.shape", request_id=outcome.reply.request_id or None)
-        result = outcome.data.get(alias)
-        if not isinstance(result, dict):
-            return told(error=outcome.error_for(alias) or unclear)
-        try:
-            errors = graphql.user_errors(result)
-            if errors:
-                return told(error=self.writer.refuse(errors, job, self.marker in job.item.fields))
-            return told(record=self.writer.answer(job, result, withheld(outcome, alias), self.selected))
-        except VendorChanged:
-            return told(error=unclear)
+
+def written(job: Job, alias: str, *, outcome: Outcome, writer: Writer, selected: Selection, marker: str) -> Written:
+    """One alias: null means that the mutation did not run and ``errors`` says why."""
+    told = partial(Written, job.item.ref, request_id=outcome.reply.request_id)
+    unclear = Uncertain("shopify.shape", request_id=outcome.reply.request_id or None)
+    result = outcome.data.get(alias)
+    if not isinstance(result, dict):
+        return told(error=outcome.error_for(alias) or unclear)
+    try:
+        errors = graphql.user_errors(result)
+        if errors:
+            return told(error=writer.refuse(errors, job, marker in job.item.fields))
+        return told(record=writer.answer(job, result, withheld(outcome, alias), selected))
+    except VendorChanged:
+        return told(error=unclear)
 
 
 def withheld(outcome: Outcome, alias: str) -> list[tuple[str, ...]]:
