@@ -5,11 +5,11 @@ An order's key is its number, a refund's is ``refund-`` and its number; a wish i
 notes of their order's refunds.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from integrations.connectors.base import Answer, Ask, Field, OpenFields, Page, Stream, Wanted
 from integrations.connectors.shopify.call import read
+from integrations.connectors.shopify.links import admin_page
 from integrations.connectors.shopify.lists import Listing, decoded, read_by_id, read_list, slices
 from integrations.connectors.shopify.markers import custom_id, define, with_definition
 from integrations.connectors.shopify.operations import METAFIELD_SHAPE, METAFIELDS, TAG, Selection, find_document
@@ -37,7 +37,6 @@ PAGE_SIZE = 25  # each order brings its lines
 MOST_IDS = 10  # far below a document's 1000 points, however Shopify prices the lists inside
 MOST_LOOKUPS = 10
 
-_HANDLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _MARKS = "Which invoice of the practice system this order is. Kept by Suture; please do not edit."
 
 
@@ -116,9 +115,7 @@ def prepare(client: Client, marker: str) -> None:
 
 def admin_url(facts: Mapping[str, str], key: str) -> str:
     """The order in the shop's admin, ``""`` while the shop's handle is not known, and for refunds, which have no page."""
-    handle = facts.get("handle", "")
-    known = _HANDLE.fullmatch(handle) and not key.startswith(KEY)
-    return f"https://admin.shopify.com/store/{handle}/orders/{key}" if known else ""
+    return "" if key.startswith(KEY) else admin_page(facts, "orders", key)
 
 
 ORDERS = Stream(

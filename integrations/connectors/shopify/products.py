@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from integrations.connectors.base import Answer, Ask, Field, OpenFields, Page, Stream, Wanted
 from integrations.connectors.shopify.call import read
+from integrations.connectors.shopify.links import admin_page
 from integrations.connectors.shopify.lists import Listing, read_by_id, read_list, slices, withheld_names
 from integrations.connectors.shopify.markers import custom_id, define, with_definition
 from integrations.connectors.shopify.operations import METAFIELD_SHAPE, METAFIELDS, TAG, Selection
@@ -33,7 +34,6 @@ MOST_LOOKUPS = 20
 STATUSES = "status:active,draft,archived,unlisted"  # named, because what a search without them shows is not sure
 BEARS = "inventoryItem"
 
-_HANDLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _LISTING = Listing("products", decode_product, STATUSES, BEARS, size=50)
 
 
@@ -166,8 +166,7 @@ def prepare(client: Client, marker: str) -> None:
 
 def admin_url(facts: Mapping[str, str], key: str) -> str:
     """The product in the shop's admin, ``""`` while the shop's handle is not known."""
-    handle = facts.get("handle", "")
-    return f"https://admin.shopify.com/store/{handle}/products/{key}" if _HANDLE.fullmatch(handle) else ""
+    return admin_page(facts, "products", key)
 
 
 PRODUCTS = Stream(

@@ -58,10 +58,9 @@ def refused(errors: Sequence[UserError], *, marks: bool, in_address: bool = Fals
 
     ``marks``: the marker was among what was sent. ``in_address``: the mutation writes an address.
     """
-    found = [(_code(error, marks=marks, in_address=in_address), error.path) for error in errors]
-    code, path = min(found, key=lambda pair: (pair[0] not in _LOOK_AGAIN, pair[0] == "shopify.values_refused"))
-    named = path if PATH.fullmatch(path) else None
-    return Rejected(code, field=named, errors=len(errors), look_again=code in _LOOK_AGAIN or None)
+    found = [(_code(error, marks=marks, in_address=in_address), error) for error in errors]
+    code, told = min(found, key=lambda pair: (pair[0] not in _LOOK_AGAIN, pair[0] == "shopify.values_refused"))
+    return rejected(code, told, errors, look_again=code in _LOOK_AGAIN)
 
 
 def rejected(code: str, told: UserError, errors: Sequence[UserError], *, look_again: bool) -> Rejected:
