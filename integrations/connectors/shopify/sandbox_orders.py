@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 from integrations.connectors.sandbox_kit import Response, json_response
 from integrations.connectors.shopify.sandbox_call import gid
-from integrations.connectors.shopify.sandbox_money import decimal, money_of, rows, status_of, whole
-from integrations.connectors.shopify.sandbox_shop import Complaint, Row, Shop
+from integrations.connectors.shopify.sandbox_money import decimal, money_of, status_of
+from integrations.connectors.shopify.sandbox_rows import Complaint, Row, complaint, inner, rows, whole
+from integrations.connectors.shopify.sandbox_shop import Shop
 
 TEMPLATES: Sequence[Row] = (
     {"id": gid("PaymentTermsTemplate", 1), "name": "Due on receipt", "paymentTermsType": "RECEIPT", "dueInDays": None},
@@ -290,15 +291,6 @@ def _by_terms(shop: Shop, terms: object) -> Row | None:
 
 
 # -- small things
-
-
-def complaint(path: Sequence[str], message: str) -> Complaint:
-    return {"field": list(path), "message": message}
-
-
-def inner(given: Row, name: str) -> Row:
-    found = given.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def _number(global_id: object) -> int:

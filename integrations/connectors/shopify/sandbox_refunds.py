@@ -11,11 +11,10 @@ from integrations.connectors.shopify.sandbox_money import (
     line_by_id,
     money_of,
     refunded_units,
-    rows,
-    whole,
 )
-from integrations.connectors.shopify.sandbox_orders import complaint, inner, settle, transaction
-from integrations.connectors.shopify.sandbox_shop import Complaint, Row, Shop
+from integrations.connectors.shopify.sandbox_orders import settle, transaction
+from integrations.connectors.shopify.sandbox_rows import Complaint, Row, complaint, inner, rows, whole
+from integrations.connectors.shopify.sandbox_shop import Shop
 
 
 def create(shop: Shop, given: Row) -> Row:
