@@ -7,12 +7,12 @@ notes of their order's refunds.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from integrations.connectors.base import Answer, Ask, Field, OpenFields, Page, Stream, Wanted
+from integrations.connectors.base import Answer, Ask, Field, Page, Stream, Wanted
 from integrations.connectors.shopify.call import read
 from integrations.connectors.shopify.links import admin_page
 from integrations.connectors.shopify.lists import Listing, decoded, read_by_id, read_list, slices
-from integrations.connectors.shopify.markers import custom_id, define, with_definition
-from integrations.connectors.shopify.operations import METAFIELD_SHAPE, METAFIELDS, TAG, Selection, find_document
+from integrations.connectors.shopify.markers import OPEN_FIELDS, custom_id, define, with_definition
+from integrations.connectors.shopify.operations import Selection, find_document
 from integrations.connectors.shopify.orders_decoding import Payment, decode_order
 from integrations.connectors.shopify.orders_documents import (
     REFUND,
@@ -141,7 +141,7 @@ ORDERS = Stream(
         Field("refund.processedAt", Instant, "Refund: date", fixed=True),
         Field("refund.note", Text, "Refund: note"),
     ),
-    open_fields=(OpenFields(METAFIELDS, "Metafields", shape=METAFIELD_SHAPE), OpenFields(TAG, "Tag", YesNoUnknown)),
+    open_fields=OPEN_FIELDS,
     read_page=read_page,
     read_many=read_many,
     find=find,

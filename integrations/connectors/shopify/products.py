@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from integrations.connectors.base import Answer, Ask, Field, OpenFields, Page, Stream, Wanted
+from integrations.connectors.base import Answer, Ask, Field, Page, Stream, Wanted
 from integrations.connectors.shopify.call import read
 from integrations.connectors.shopify.links import admin_page
 from integrations.connectors.shopify.lists import Listing, read_by_id, read_list, slices, withheld_names
-from integrations.connectors.shopify.markers import custom_id, define, with_definition
-from integrations.connectors.shopify.operations import METAFIELD_SHAPE, METAFIELDS, TAG, Selection
+from integrations.connectors.shopify.markers import OPEN_FIELDS, custom_id, define, with_definition
+from integrations.connectors.shopify.operations import Selection
 from integrations.connectors.shopify.product_decoding import decode_product
 from integrations.connectors.shopify.product_documents import (
     MOST_HITS,
@@ -186,7 +186,7 @@ PRODUCTS = Stream(
         Field("taxable", YesNoUnknown, "Is taxed"),
         Field("tracked", YesNoUnknown, "Stock is tracked"),
     ),
-    open_fields=(OpenFields(METAFIELDS, "Metafields", shape=METAFIELD_SHAPE), OpenFields(TAG, "Tag", YesNoUnknown)),
+    open_fields=OPEN_FIELDS,
     read_page=read_page,
     read_many=read_many,
     find=find,

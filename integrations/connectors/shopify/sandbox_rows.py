@@ -33,6 +33,11 @@ def whole(value: object) -> int:
     return int(str(value))
 
 
+def number_in(global_id: object) -> int:
+    """The number at the end of a global id, 0 where there is none."""
+    return int(str(global_id or 0).rpartition("/")[2] or 0)
+
+
 def complaint(path: Sequence[str], message: str) -> Complaint:
     """A user error without a code."""
     return {"field": list(path) or None, "message": message}
