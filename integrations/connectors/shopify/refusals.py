@@ -14,6 +14,7 @@ GONE = re.compile(
     r"not exist|not found|could(?:n't| not) (?:be )?f(?:i|ou)nd|invalid id|deleted|cannot be located", re.IGNORECASE
 )
 PATH = re.compile(r"[A-Za-z0-9_.]{1,200}")
+VENDOR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,60}")
 _TAKEN_CODES = frozenset({"TAKEN", "CAPABILITY_VIOLATION"})
 _WORDS = {"email": re.compile(r"\be-?mail\b", re.IGNORECASE), "phone": re.compile(r"\bphone\b", re.IGNORECASE)}
 
@@ -57,10 +58,20 @@ def refused(errors: Sequence[UserError], *, marks: bool, in_address: bool = Fals
 
     ``marks``: the marker was among what was sent. ``in_address``: the mutation writes an address.
     """
-    found = [(_code(error, marks=marks, in_address=in_address), error.path) for error in errors]
-    code, path = min(found, key=lambda pair: (pair[0] not in _LOOK_AGAIN, pair[0] == "shopify.values_refused"))
-    named = path if PATH.fullmatch(path) else None
-    return Rejected(code, field=named, errors=len(errors), look_again=code in _LOOK_AGAIN or None)
+    found = [(_code(error, marks=marks, in_address=in_address), error) for error in errors]
+    code, told = min(found, key=lambda pair: (pair[0] not in _LOOK_AGAIN, pair[0] == "shopify.values_refused"))
+    return rejected(code, told, errors, look_again=code in _LOOK_AGAIN)
+
+
+def rejected(code: str, told: UserError, errors: Sequence[UserError], *, look_again: bool) -> Rejected:
+    """The error of this code, with what may be told of the one that decided."""
+    return Rejected(
+        code,
+        field=told.path if PATH.fullmatch(told.path) else None,
+        vendor_code=told.code if VENDOR_CODE.fullmatch(told.code) else None,
+        errors=len(errors),
+        look_again=look_again or None,
+    )
 
 
 def _code(error: UserError, *, marks: bool, in_address: bool) -> str:

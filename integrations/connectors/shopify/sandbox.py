@@ -37,8 +37,10 @@ from integrations.connectors.shopify.sandbox_call import Call, Refusal
 from integrations.connectors.shopify.sandbox_catalogue import catalogue_admin
 from integrations.connectors.shopify.sandbox_cost import actual_price
 from integrations.connectors.shopify.sandbox_orders import orders_admin
+from integrations.connectors.shopify.sandbox_rows import Row
 from integrations.connectors.shopify.sandbox_schema import Engine, Prepared
-from integrations.connectors.shopify.sandbox_shop import OWNERS, Row, Settings, Shop
+from integrations.connectors.shopify.sandbox_settings import Settings
+from integrations.connectors.shopify.sandbox_shop import OWNERS, Shop
 
 MOST_POINTS = 1000
 _PATH = re.compile(r"(?:/(?P<shop>[a-z0-9-]+))?/admin/api/(?P<version>[a-z0-9-]+)/graphql\.json")

@@ -13,7 +13,9 @@ from integrations.connectors.sandbox_kit import Request, Response, json_response
 from integrations.connectors.shopify import sandbox_search
 from integrations.connectors.shopify.sandbox_call import Call, Info, call_of, gid
 from integrations.connectors.shopify.sandbox_reads import connection
-from integrations.connectors.shopify.sandbox_shop import Row, Settings, Shop
+from integrations.connectors.shopify.sandbox_rows import Row
+from integrations.connectors.shopify.sandbox_settings import Settings
+from integrations.connectors.shopify.sandbox_shop import Shop
 from integrations.connectors.shopify.sandbox_writes import guarded
 
 MOST_BYTES = 100_000_000

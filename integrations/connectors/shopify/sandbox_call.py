@@ -6,7 +6,8 @@ from datetime import datetime
 
 from graphql import GraphQLError, GraphQLResolveInfo
 
-from integrations.connectors.shopify.sandbox_shop import Complaint, Row, Shop, kind_of
+from integrations.connectors.shopify.sandbox_rows import Complaint, Row
+from integrations.connectors.shopify.sandbox_shop import Shop, kind_of
 
 PROTECTED = "This app is not approved to use the {field} field. See https://shopify.dev/docs/apps/launch/protected-customer-data for more details."
 

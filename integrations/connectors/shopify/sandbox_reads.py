@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from graphql import GraphQLError
 
 from integrations.connectors.shopify import sandbox_search
+from integrations.connectors.shopify.sandbox_addresses import default_address
 from integrations.connectors.shopify.sandbox_call import Call, Info, by_custom_id, call_of, gid
-from integrations.connectors.shopify.sandbox_shop import Row, Shop, default_address
+from integrations.connectors.shopify.sandbox_rows import Row
+from integrations.connectors.shopify.sandbox_shop import Shop
 
 LIST_END = 25_000
 

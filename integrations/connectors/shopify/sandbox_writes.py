@@ -6,6 +6,7 @@ from copy import deepcopy
 from graphql import GraphQLError
 
 from integrations.connectors.shopify import sandbox_inventory, sandbox_orders, sandbox_products, sandbox_refunds
+from integrations.connectors.shopify.sandbox_addresses import write_address
 from integrations.connectors.shopify.sandbox_call import Info, call_of, gid
 from integrations.connectors.shopify.sandbox_idempotency import Again, as_it_was, once
 from integrations.connectors.shopify.sandbox_reads import (
@@ -14,7 +15,8 @@ from integrations.connectors.shopify.sandbox_reads import (
     shown_definition,
     shown_metafield,
 )
-from integrations.connectors.shopify.sandbox_shop import OWNERS, Row, Shop, add_tags, remove_tags
+from integrations.connectors.shopify.sandbox_rows import Row, inner, rows
+from integrations.connectors.shopify.sandbox_shop import OWNERS, Shop, add_tags, remove_tags
 
 Act = Callable[[Shop, Row], Row]
 
@@ -51,23 +53,23 @@ def guarded(name: str, run: Callable[[Info, Row], Row]) -> Callable[..., object]
 
 
 def _create(shop: Shop, given: Row) -> Row:
-    row, complaints = shop.create(_inner(given, "input"))
+    row, complaints = shop.create(inner(given, "input"))
     return {"customer": row, "userErrors": complaints}
 
 
 def _update(shop: Shop, given: Row) -> Row:
-    wish = _inner(given, "input")
+    wish = inner(given, "input")
     row, complaints = shop.update(wish.get("id"), wish)
     return {"customer": row, "userErrors": complaints}
 
 
 def _set(shop: Shop, given: Row) -> Row:
     """``customerSet``: by id, e-mail, phone or custom id; without any of them it makes a customer."""
-    wish, (kind, value) = _inner(given, "input"), next(iter(_inner(given, "identifier").items()), ("", None))
+    wish, (kind, value) = inner(given, "input"), next(iter(inner(given, "identifier").items()), ("", None))
     row, complaint = _identified(shop, kind, value, wish)
     if complaint:
         return {"userErrors": [complaint]}
-    complaints = _try_addresses(shop, {"addresses": [], "default": None}, _rows(wish, "addresses"))
+    complaints = _try_addresses(shop, {"addresses": [], "default": None}, rows(wish, "addresses"))
     made = None
     if not complaints and row is None:
         made, complaints = shop.create({**wish, "metafields": _own_mark(shop, kind, value)})
@@ -75,7 +77,7 @@ def _set(shop: Shop, given: Row) -> Row:
         made, complaints = shop.update(gid("Customer", row["id"]), wish)
     if made is not None and "addresses" in wish:
         changed: Row = {**made, "addresses": [], "default": None}
-        _try_addresses(shop, changed, _rows(wish, "addresses"))
+        _try_addresses(shop, changed, rows(wish, "addresses"))
         made = shop.store(changed)
     told = [{**said, "field": ["input", *_path(said)], "code": _set_code(said)} for said in complaints]
     return {"customer": made, "userErrors": told}
@@ -103,7 +105,7 @@ def _own_mark(shop: Shop, kind: str, value: object) -> list[object]:
 def _try_addresses(shop: Shop, row: Row, wished: list[Row]) -> list[Row]:
     """Writes them into the row; what is wrong with the first that cannot be."""
     for number, entry in enumerate(wished):
-        if complaints := shop.write_address(row, entry, None, default=False)[1]:
+        if complaints := write_address(shop, row, entry, None, default=False)[1]:
             return [{**said, "field": ["addresses", str(number), *_path(said)[1:]]} for said in complaints]
     return []
 
@@ -120,13 +122,13 @@ def _set_code(complaint: Row) -> str:
 
 def _consent(kind: str, member: str) -> Act:
     def act(shop: Shop, given: Row) -> Row:
-        wish = _inner(given, "input")
+        wish = inner(given, "input")
         row = deepcopy(shop.by_gid(wish["customerId"]))
         if row is None:
             return {
                 "userErrors": [{"field": ["input", "customerId"], "message": "Customer not found", "code": "INVALID"}]
             }
-        complaints = shop.consent(row, kind, _inner(wish, member), ("input", member))
+        complaints = shop.consent(row, kind, inner(wish, member), ("input", member))
         if complaints:
             return {"userErrors": [{**complaint, "code": "INVALID"} for complaint in complaints]}
         return {"customer": shop.store(row), "userErrors": []}
@@ -145,7 +147,7 @@ def _address_write(shop: Shop, given: Row) -> Row:
         own = next((entry for entry in rows if gid("MailingAddress", entry["id"]) == wanted), None)
         if own is None:
             return {"userErrors": [{"field": ["addressId"], "message": "Address does not exist"}]}
-    made, complaints = shop.write_address(row, _inner(given, "address"), own, default=bool(given.get("setAsDefault")))
+    made, complaints = write_address(shop, row, inner(given, "address"), own, default=bool(given.get("setAsDefault")))
     if made is not None:
         shop.store(row)
     return {"address": shown_address(made), "userErrors": complaints}
@@ -163,7 +165,7 @@ def _tags(change: Callable[[Row, object], None]) -> Act:
 
 
 def _define(shop: Shop, given: Row) -> Row:
-    wish = _inner(given, "definition")
+    wish = inner(given, "definition")
     namespace, key = str(wish.get("namespace") or "app--1"), str(wish["key"])
     kind = next((kind for kind, owner in OWNERS.items() if owner == wish["ownerType"]), "Customer")
     if shop.definition(namespace, key, kind) is not None:
@@ -181,7 +183,7 @@ def _define(shop: Shop, given: Row) -> Row:
 def _metafields_set(shop: Shop, given: Row) -> Row:
     """All or nothing, across owners."""
     changed: dict[object, Row] = {}
-    entries = _rows(given, "metafields")
+    entries = rows(given, "metafields")
     if len(entries) > 25:
         return _metafield_refusal(None, {"field": ["metafields"], "message": "Exceeded the maximum of 25"})
     for number, entry in enumerate(entries):
@@ -196,7 +198,7 @@ def _metafields_set(shop: Shop, given: Row) -> Row:
     kept: Row = {str(owner): shop.store(row)["metafields"] for owner, row in changed.items()}
     names = [(entry["ownerId"], f"{entry.get('namespace') or 'app--1'}.{entry['key']}") for entry in entries]
     return {
-        "metafields": [shown_metafield(_inner(kept, str(owner)).get(name)) for owner, name in names],
+        "metafields": [shown_metafield(inner(kept, str(owner)).get(name)) for owner, name in names],
         "userErrors": [],
     }
 
@@ -208,7 +210,7 @@ def _metafield_refusal(number: int | None, said: Row) -> Row:
 
 def _metafields_delete(shop: Shop, given: Row) -> Row:
     deleted: list[Row | None] = []
-    for entry in _rows(given, "metafields"):
+    for entry in rows(given, "metafields"):
         row = deepcopy(shop.owner(entry["ownerId"]))
         kept = row["metafields"] if row else None
         if row is None or not isinstance(kept, dict) or kept.pop(f"{entry['namespace']}.{entry['key']}", None) is None:
@@ -224,8 +226,8 @@ def scope_of(name: str, given: Row) -> str:
     known = next((scope for prefix, scope in _SCOPES.items() if name.startswith(prefix)), None)
     if known is not None:
         return known
-    told = f"{_inner(given, 'definition').get('ownerType')} {given.get('id')}".lower()
-    told += "".join(str(entry.get("ownerId")).lower() for entry in _rows(given, "metafields"))
+    told = f"{inner(given, 'definition').get('ownerType')} {given.get('id')}".lower()
+    told += "".join(str(entry.get("ownerId")).lower() for entry in rows(given, "metafields"))
     return next((scope for prefix, scope in _SCOPES.items() if prefix in told), "write_customers")
 
 
@@ -239,16 +241,6 @@ _SCOPES = {
     "refund": "write_orders",
     "staged": "",
 }
-
-
-def _inner(given: Row, name: str) -> Row:
-    found = given.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _rows(given: Row, name: str) -> list[Row]:
-    found = given.get(name)
-    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
 MUTATIONS: dict[str, Act] = {
