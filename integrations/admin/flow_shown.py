@@ -1,8 +1,9 @@
 """What a flow's pages show: steps to live, previews, revisions, value maps, and changes in words."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import messages
@@ -14,14 +15,17 @@ from django.utils.timesince import timesince
 from integrations.admin import rules
 from integrations.admin.setup import humble
 from integrations.admin.trials import ACTION_STATES, ACTIONS
-from integrations.admin.words import in_short
+from integrations.admin.words import in_short, lasted
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Config, FlowKind
 from integrations.messages import message
 from integrations.models import ConnectionState, Delivery, DeliveryState, Flow, FlowRevision, Mode, Run
 from integrations.services import configuration
 from integrations.services.configuration import ANYTHING_ELSE, WRITING
+from integrations.services.freshness import MEASURED, Freshness
 from tenants.walls import app_now
+
+ENOUGH = 20
 
 
 def counted(state: str) -> Coalesce:
@@ -37,11 +41,25 @@ def app_now_once(flow: Any) -> datetime:
     return getattr(flow, "now", None) or app_now()
 
 
-def freshness(flow: Flow, now: datetime) -> str:
-    """How old the newest finished pass is, in words; "" while the flow is off or has none."""
+def behind(flow: Flow, now: datetime) -> str:
+    """How old the newest finished pass is, in words; "–" while the flow is off or has none."""
     if flow.mode == Mode.OFF or flow.last_success_at is None:
         return "–"
     return timesince(flow.last_success_at, now, depth=1)
+
+
+def arrivals(told: Freshness | None) -> str:
+    """How soon the changes of a day arrived, in a sentence; of fewer than twenty the slowest is told, not a share."""
+    if told is None:
+        return "No change was delivered in the last 24 hours, so there is nothing to measure yet."
+    p50, p95 = (lasted(timedelta(seconds=max(1, math.ceil(seconds)))) for seconds in (told.p50, told.p95))
+    if told.changes == 1:
+        return f"The one change of the last 24 hours arrived within {p95}."
+    how_many = f"{told.changes} changes"
+    if told.changes < ENOUGH:
+        return f"All {how_many} of the last 24 hours arrived within {p95}, half within {p50}."
+    latest = f"the latest {how_many}" if told.changes == MEASURED else f"{how_many} in the last 24 hours"
+    return f"19 of 20 changes arrive within {p95}, half within {p50}; {latest}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ from integrations.admin.flow_forms import FlowForm, ScheduleForm, add_faults
 from integrations.admin.flow_page import FlowPage
 from integrations.admin.flow_shown import (
     app_now_once,
+    arrivals,
+    behind,
     besides,
     counted,
     ends_in_trouble,
-    freshness,
     plan_counts,
     preview_line,
     previewed,
@@ -36,7 +37,7 @@ from integrations.admin.trials import ACTIONS
 from integrations.admin.words import flow_name
 from integrations.flows import FLOW_KINDS
 from integrations.models import DeliveryState, Flow, FlowRevision, Mode, Run
-from integrations.services import configuration
+from integrations.services import configuration, freshness
 from integrations.services.configuration import WRITING, By, Refused, config_of
 from tenants.admin import EDITORS
 from tenants.models import AGENCY_ROLES
@@ -108,7 +109,7 @@ class FlowAdmin(SetupAdmin):
 
     @admin.display(description="Behind", ordering="last_success_at")
     def behind(self, flow: Flow) -> str:
-        return freshness(flow, app_now_once(flow))
+        return behind(flow, app_now_once(flow))
 
     @admin.display(description="Waiting", ordering="waiting_n")
     def waiting_count(self, flow: Any) -> int:
@@ -142,11 +143,13 @@ class FlowAdmin(SetupAdmin):
         return page.shown("change", self.overview(request, page.flow))
 
     def overview(self, request: HttpRequest, flow: Any) -> dict[str, Any]:
+        now = app_now()
         runs = list(Run.objects.filter(flow=flow).order_by("-started_at")[:RUNS_SHOWN])
         return {
             "waiting": flow.waiting_n,
             "held": flow.held_n,
-            "behind": freshness(flow, app_now()),
+            "behind": behind(flow, now),
+            "arrivals": arrivals(freshness.measured(flow.pk, now)) if flow.mode in WRITING else "",
             "runs": runs,
             "modes": [
                 {
@@ -160,7 +163,7 @@ class FlowAdmin(SetupAdmin):
             ],
             "stopped": said(flow.stopped_code),
             "ends_in_trouble": ends_in_trouble(flow),
-            "is_due": flow.next_due_at is not None and flow.next_due_at <= app_now(),
+            "is_due": flow.next_due_at is not None and flow.next_due_at <= now,
             "steps": steps_to_live(flow, runs),
             "desk_url": self._list_url("delivery", f"?flow__id__exact={flow.pk}"),
             "runs_url": self._list_url("run", f"?flow__id__exact={flow.pk}"),

@@ -1,6 +1,7 @@
 """Names and lists as people read them."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from itertools import groupby
 
 from integrations.flows import FLOW_KINDS
@@ -19,3 +20,16 @@ def in_short(labels: Iterable[str]) -> str:
         members = list(some)
         parts.append(members[0] if len(members) == 1 else f"{family} ({len(members)} fields)")
     return ", ".join(parts)
+
+
+def lasted(span: timedelta) -> str:
+    """A duration in the two units that matter."""
+    seconds = int(span.total_seconds())
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    if not hours:
+        return f"{minutes} min {seconds} s"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if days else f"{hours} h {minutes} min"
