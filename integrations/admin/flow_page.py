@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 
 from integrations.admin import rules
-from integrations.admin.flow_shown import say_changed
+from integrations.admin.flow_shown import UNDER_WAY, say_changed
 from integrations.admin.setup import SetupAdmin, clinic_of, faults_by_place, may_ask
 from integrations.admin.trials import shown_trial
 from integrations.admin.words import flow_name
@@ -28,6 +28,7 @@ TABS = (
     ("values", "Value maps"),
     ("schedule", "Schedule and pilot"),
     ("preview", "Preview"),
+    ("backfill", "History"),
     ("revisions", "Revisions"),
 )
 
@@ -74,6 +75,7 @@ class FlowPage:
             "words": self.words,
             "tabs": [(place, words, self.url(place)) for place, words in TABS],
             "tab": tab,
+            "under_way": UNDER_WAY.get(self.flow.backfill_state, ""),
             "url": self.url(tab),
             "mode_url": self.url("mode"),
             "history_url": self.url("history"),

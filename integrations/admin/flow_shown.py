@@ -19,13 +19,15 @@ from integrations.admin.words import in_short, lasted
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Config, FlowKind
 from integrations.messages import message
-from integrations.models import ConnectionState, Delivery, DeliveryState, Flow, FlowRevision, Mode, Run
-from integrations.services import configuration
+from integrations.models import ConnectionState, Delivery, DeliveryState, Flow, FlowRevision, Mode, Run, RunState
+from integrations.services import backfill, configuration
 from integrations.services.configuration import ANYTHING_ELSE, WRITING
 from integrations.services.freshness import MEASURED, Freshness
 from tenants.walls import app_now
 
 ENOUGH = 20
+UNDER_WAY: dict[str, str] = {RunState.RUNNING: "Bringing in history", RunState.PAUSED: "History is paused"}
+"""How a backfill is spoken of, by its run's state."""
 
 
 def counted(state: str) -> Coalesce:
@@ -34,6 +36,14 @@ def counted(state: str) -> Coalesce:
     )
     counted = rows.order_by().values("flow_id").annotate(n=Count("pk")).values("n")
     return Coalesce(Subquery(counted, output_field=IntegerField()), 0)
+
+
+def state_of_backfill() -> Subquery:
+    """For the list of flows: the state of the backfill that is under way, or None."""
+    live = Run.objects.filter(
+        tenant_id=OuterRef("tenant_id"), flow_id=OuterRef("pk"), is_backfill=True, state__in=backfill.LIVE
+    )
+    return Subquery(live.values("state")[:1])
 
 
 def app_now_once(flow: Any) -> datetime:

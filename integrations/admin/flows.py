@@ -13,10 +13,12 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
+from integrations.admin.backfills import history_tab
 from integrations.admin.flow_edits import fields_tab, settings_tab
 from integrations.admin.flow_forms import FlowForm, ScheduleForm, add_faults
 from integrations.admin.flow_page import FlowPage
 from integrations.admin.flow_shown import (
+    UNDER_WAY,
     app_now_once,
     arrivals,
     behind,
@@ -30,6 +32,7 @@ from integrations.admin.flow_shown import (
     revisions_of,
     say_changed,
     shown_maps,
+    state_of_backfill,
     steps_to_live,
 )
 from integrations.admin.setup import SetupAdmin, in_one_clinic, said
@@ -74,6 +77,7 @@ class FlowAdmin(SetupAdmin):
         ("values", "values_view"),
         ("schedule", "schedule_view"),
         ("preview", "preview_view"),
+        ("backfill", "backfill_view"),
         ("revisions", "revisions_view"),
         ("mode", "mode_view"),
     )
@@ -83,8 +87,8 @@ class FlowAdmin(SetupAdmin):
         return columns if in_one_clinic() else ("clinic", *columns)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        counts = {"waiting_n": counted(DeliveryState.WAITING), "held_n": counted(DeliveryState.HELD)}
-        queryset: QuerySet[Any] = super().get_queryset(request).annotate(**counts)
+        more = {"waiting_n": counted(DeliveryState.WAITING), "held_n": counted(DeliveryState.HELD)}
+        queryset: QuerySet[Any] = super().get_queryset(request).annotate(**more, backfill_state=state_of_backfill())
         return queryset
 
     @admin.display(description="Clinic", ordering="tenant__name")
@@ -100,8 +104,10 @@ class FlowAdmin(SetupAdmin):
         return f"{flow.source} → {flow.target}"
 
     @admin.display(description="Mode", ordering="mode")
-    def mode_word(self, flow: Flow) -> SafeString:
-        return render_to_string("suture/state.html", {"state": "attention" if flow.stopped_code else flow.mode})
+    def mode_word(self, flow: Any) -> SafeString:
+        state = "attention" if flow.stopped_code else flow.mode
+        under_way = UNDER_WAY.get(flow.backfill_state, "")
+        return render_to_string("admin/integrations/flow/mode_cell.html", {"state": state, "under_way": under_way})
 
     @admin.display(description="Last success", ordering="last_success_at")
     def succeeded(self, flow: Flow) -> SafeString:
@@ -242,7 +248,7 @@ class FlowAdmin(SetupAdmin):
             add_faults(form, faults)
         return page.shown("schedule", {"form": form})
 
-    # Preview and revisions
+    # Preview, history and revisions
 
     def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """What the deliveries of the newest preview would do: an action, field names, never a value."""
@@ -263,6 +269,11 @@ class FlowAdmin(SetupAdmin):
             "others": besides(flow, self._list_url("delivery", f"?flow__id__exact={flow.pk}")),
         }
         return FlowPage(self, request, flow).shown("preview", context)
+
+    @live_view
+    def backfill_view(self, request: HttpRequest, object_id: str) -> LiveView:
+        page = self.open(request, object_id)
+        return (yield from history_tab(page)) if page else self.absent(request, object_id)
 
     def revisions_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """POST: publishes an older revision again."""

@@ -1,5 +1,6 @@
 """Names and lists as people read them."""
 
+import math
 from collections.abc import Iterable
 from datetime import timedelta
 from itertools import groupby
@@ -33,3 +34,15 @@ def lasted(span: timedelta) -> str:
         return f"{minutes} min {seconds} s"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h" if days else f"{hours} h {minutes} min"
+
+
+def roughly(seconds: float) -> str:
+    """A duration as one says it of what is still to come: ``less than a minute``, ``about 1 h 10 min``."""
+    minutes = math.ceil(seconds / 60)
+    if minutes <= 1:
+        return "less than a minute"
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"about {days} d {hours} h"
+    return f"about {hours} h {minutes} min" if hours else f"about {minutes} min"

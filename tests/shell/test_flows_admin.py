@@ -38,7 +38,7 @@ def box(response: Any, target: str, name: str) -> str:
     return next(f"rule-{row.number}-{name}" for row in response.context["editor"].rows if row.target == target)
 
 
-TABS = ("change", "fields", "settings", "values", "schedule", "preview", "revisions")
+TABS = ("change", "fields", "settings", "values", "schedule", "preview", "backfill", "revisions")
 
 
 @pytest.mark.parametrize("tab", TABS)
