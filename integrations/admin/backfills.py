@@ -24,6 +24,7 @@ from tenants.sites import LiveView
 from tenants.walls import app_now, narrow_to
 
 SHOWN = 10
+SHORT_S = 60
 
 
 class HistoryForm(forms.Form):
@@ -108,6 +109,7 @@ def _in_words(told: backfill.Estimate | Message | None, since: date | None) -> d
         "since": day,
         "records": told.records,
         "whole": roughly(told.seconds),
+        "is_short": told.seconds <= SHORT_S,
         "reading": roughly(told.read_s),
         "writing": roughly(told.write_s),
     }

@@ -6,6 +6,8 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.http import urlencode
 
 from integrations.admin import rules
 from integrations.admin.flow_shown import UNDER_WAY, say_changed
@@ -63,6 +65,11 @@ class FlowPage:
     def url(self, tab: str) -> str:
         return self.admin.url(tab, self.flow.pk)
 
+    def list_url(self, model: str, **query: str) -> str:
+        """Another list of this site, narrowed to this flow."""
+        asked = {**query, "flow": self.flow.name, **({"clinic": clinic_of(self.flow).slug} if self.is_agency else {})}
+        return f"{reverse(f'{self.admin.admin_site.name}:integrations_{model}_changelist')}?{urlencode(asked)}"
+
     def go(self, tab: str) -> HttpResponseRedirect:
         return redirect(self.url(tab))
 
@@ -76,7 +83,7 @@ class FlowPage:
             "tabs": [(place, words, self.url(place)) for place, words in TABS],
             "tab": tab,
             "under_way": UNDER_WAY.get(self.flow.backfill_state, ""),
-            "url": self.url(tab),
+            "here": self.url(tab),
             "mode_url": self.url("mode"),
             "history_url": self.url("history"),
             "connection_url": f"{self.admin.admin_site.name}:integrations_connection_change",

@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib import messages
 from django.db.models import Count, F, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest
 from django.utils.timesince import timesince
 
 from integrations.admin import rules
@@ -17,11 +17,11 @@ from integrations.admin.setup import humble
 from integrations.admin.trials import ACTION_STATES, ACTIONS
 from integrations.admin.words import in_short, lasted
 from integrations.flows import FLOW_KINDS
-from integrations.flows.kind import Config, FlowKind
+from integrations.flows.kind import Config
 from integrations.messages import message
 from integrations.models import ConnectionState, Delivery, DeliveryState, Flow, FlowRevision, Mode, Run, RunState
 from integrations.services import backfill, configuration
-from integrations.services.configuration import ANYTHING_ELSE, WRITING
+from integrations.services.configuration import WRITING
 from integrations.services.freshness import MEASURED, Freshness
 from tenants.walls import app_now
 
@@ -207,31 +207,6 @@ def say_changed(request: HttpRequest, flow: Flow, changed: Iterable[str]) -> Non
         )
     else:
         messages.success(request, f"Kept: {', '.join(names)}.")
-
-
-def shown_maps(kind: FlowKind, config: Config) -> list[dict[str, Any]]:
-    return [
-        {
-            "spec": spec,
-            "lines": sorted(
-                {**spec.defaults, **config.value_maps.get(spec.name, {})}.items(),
-                key=lambda line: (line[0] == ANYTHING_ELSE, line[0]),
-            ),
-            "own": config.value_maps.get(spec.name, {}),
-        }
-        for spec in kind.value_maps
-    ]
-
-
-def read_maps(kind: FlowKind, given: QueryDict) -> dict[str, dict[str, str]]:
-    """``map-NAME-key`` and ``map-NAME-value`` come in pairs; an empty key or value takes the line away."""
-    maps = {}
-    for spec in kind.value_maps:
-        pairs = zip(given.getlist(f"map-{spec.name}-key"), given.getlist(f"map-{spec.name}-value"), strict=False)
-        lines = {key.strip(): value.strip() for key, value in pairs if key.strip() and value.strip()}
-        if lines:
-            maps[spec.name] = lines
-    return maps
 
 
 def has_row(where: str) -> bool:

@@ -1,6 +1,5 @@
 """Flows: their list, and a page each with its fields, settings, schedule, preview and revisions."""
 
-from dataclasses import replace
 from typing import Any
 
 from django.contrib import admin, messages
@@ -28,20 +27,19 @@ from integrations.admin.flow_shown import (
     plan_counts,
     preview_line,
     previewed,
-    read_maps,
     revisions_of,
     say_changed,
-    shown_maps,
     state_of_backfill,
     steps_to_live,
 )
 from integrations.admin.setup import SetupAdmin, in_one_clinic, said
 from integrations.admin.trials import ACTIONS
+from integrations.admin.value_maps import values_tab
 from integrations.admin.words import flow_name
 from integrations.flows import FLOW_KINDS
 from integrations.models import DeliveryState, Flow, FlowRevision, Mode, Run
 from integrations.services import configuration, freshness
-from integrations.services.configuration import WRITING, By, Refused, config_of
+from integrations.services.configuration import WRITING, By, Refused
 from tenants.admin import EDITORS
 from tenants.models import AGENCY_ROLES
 from tenants.sites import LiveView, agency_site, clinic_site, live_view
@@ -146,9 +144,10 @@ class FlowAdmin(SetupAdmin):
         page = self.open(request, object_id)
         if page is None:
             return self.absent(request, object_id)
-        return page.shown("change", self.overview(request, page.flow))
+        return page.shown("change", self.overview(page))
 
-    def overview(self, request: HttpRequest, flow: Any) -> dict[str, Any]:
+    def overview(self, page: FlowPage) -> dict[str, Any]:
+        flow = page.flow
         now = app_now()
         runs = list(Run.objects.filter(flow=flow).order_by("-started_at")[:RUNS_SHOWN])
         return {
@@ -163,7 +162,7 @@ class FlowAdmin(SetupAdmin):
                     "icon": icon,
                     "word": word,
                     "text": text,
-                    "may": mode not in WRITING or self.is_agency(request),
+                    "may": mode not in WRITING or page.is_agency,
                 }
                 for mode, icon, word, text in MODES
             ],
@@ -171,15 +170,9 @@ class FlowAdmin(SetupAdmin):
             "ends_in_trouble": ends_in_trouble(flow),
             "is_due": flow.next_due_at is not None and flow.next_due_at <= now,
             "steps": steps_to_live(flow, runs),
-            "desk_url": self._list_url("delivery", f"?flow__id__exact={flow.pk}"),
-            "runs_url": self._list_url("run", f"?flow__id__exact={flow.pk}"),
+            "desk_url": page.list_url("delivery"),
+            "runs_url": page.list_url("run"),
         }
-
-    def _list_url(self, model: str, query: str) -> str:
-        known = {one._meta.model_name: one for one in self.admin_site._registry}
-        if model not in known:
-            return ""
-        return reverse(f"{self.admin_site.name}:integrations_{model}_changelist") + query
 
     def mode_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """POST: changes the mode; what lets it write asks first."""
@@ -194,7 +187,7 @@ class FlowAdmin(SetupAdmin):
         if mode in WRITING and not self.is_agency(request):
             raise PermissionDenied
         if mode in WRITING and request.POST.get("sure") != "yes":
-            asked = {"mode": Mode(mode), "plans": plan_counts(flow), "url": self.url("change", flow.pk)}
+            asked = {"mode": Mode(mode), "plans": plan_counts(flow), "here": self.url("change", flow.pk)}
             return FlowPage(self, request, flow).shown("mode", asked)
         try:
             with narrow_to(flow.tenant_id):
@@ -220,20 +213,10 @@ class FlowAdmin(SetupAdmin):
         page = self.open(request, object_id)
         return (yield from settings_tab(page)) if page else self.absent(request, object_id)
 
-    def values_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    @live_view
+    def values_view(self, request: HttpRequest, object_id: str) -> LiveView:
         page = self.open(request, object_id)
-        if page is None:
-            return self.absent(request, object_id)
-        config = config_of(page.flow)
-        faults: list[str] = []
-        if request.method == "POST":
-            self.may(request)
-            config = replace(config, value_maps=read_maps(page.kind, request.POST))
-            told = page.published(config)
-            if told is None:
-                return page.go("values")
-            faults = [sentence for sentences in told.values() for sentence in sentences]
-        return page.shown("values", {"maps": shown_maps(page.kind, config), "faults": faults})
+        return (yield from values_tab(page)) if page else self.absent(request, object_id)
 
     def schedule_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         page = self.open(request, object_id)
@@ -252,23 +235,24 @@ class FlowAdmin(SetupAdmin):
 
     def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """What the deliveries of the newest preview would do: an action, field names, never a value."""
-        flow = self.row(request, object_id)
-        if flow is None:
+        page = self.open(request, object_id)
+        if page is None:
             return self.absent(request, object_id)
         wanted = request.GET.get("action", "")
-        rows = previewed(flow)
+        rows = previewed(page.flow)
         if wanted in ACTIONS:
             rows = rows.filter(plan__action=wanted)
-        page = Paginator(rows.order_by("-done_at", "pk"), PREVIEW_PAGE).get_page(request.GET.get("page"))
-        counts = [(action, ACTIONS.get(action, action), count) for action, count in plan_counts(flow).items()]
+        some = Paginator(rows.order_by("-done_at", "pk"), PREVIEW_PAGE).get_page(request.GET.get("page"))
         context = {
-            "page_of": page,
-            "lines": [preview_line(flow, row) for row in page],
-            "counts": counts,
+            "page_of": some,
+            "lines": [preview_line(page.flow, row) for row in some],
+            "counts": [
+                (action, ACTIONS.get(action, action), count) for action, count in plan_counts(page.flow).items()
+            ],
             "wanted": wanted,
-            "others": besides(flow, self._list_url("delivery", f"?flow__id__exact={flow.pk}")),
+            "others": besides(page.flow, page.list_url("delivery")),
         }
-        return FlowPage(self, request, flow).shown("preview", context)
+        return page.shown("preview", context)
 
     @live_view
     def backfill_view(self, request: HttpRequest, object_id: str) -> LiveView:
@@ -308,7 +292,11 @@ class FlowAdmin(SetupAdmin):
             if flow is not None:
                 messages.success(request, "The flow is made, and off. Look at its fields, then switch on the preview.")
                 return redirect(self.url("change", flow.pk))
-        context = {"form": form, "back": self.url("changelist"), "connections_url": self._list_url("connection", "")}
+        context = {
+            "form": form,
+            "back": self.url("changelist"),
+            "connections_url": reverse(f"{self.admin_site.name}:integrations_connection_changelist"),
+        }
         return self.page(request, "admin/integrations/flow/add.html", "Add a flow", context)
 
     def _added(self, form: FlowForm, by: By) -> Flow | None:
