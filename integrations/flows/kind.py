@@ -32,7 +32,8 @@ class Parent:
     their targets in place, by the links of that pair of streams.
 
     ``setting`` names the setting that decides about a parent that has no link and will get none: ``hold`` (also where
-    there is no setting), or ``drop``, which leaves the reference out. ``is_reversed``: the link runs from the flow's
+    there is no setting), ``drop``, which leaves the reference out, or ``skip``, which leaves the record out.
+    ``is_reversed``: the link runs from the flow's
     target to its source, as a shop's sale knows the product that came from the practice system; ``source_stream`` and
     ``target_stream`` are the link's.
     """

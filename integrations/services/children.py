@@ -9,14 +9,14 @@ from tenants.walls import app_now
 MISSING = "parent.missing"
 
 
-def waits_for(stream: str, key: str) -> str:
-    """The name of a parent, as its children's rows keep it."""
-    return f"{stream}/{key}"
+def waits_for(stream: str, key: str, *, is_target: bool = False) -> str:
+    """The name of a parent, as its children's rows keep it: the source of the link they need, or its target."""
+    return f"{'to ' if is_target else ''}{stream}/{key}"
 
 
-def wake(stream: str, keys: Iterable[str]) -> None:
-    """Sends on what waited for a link of these records. Call inside the clinic's transaction, once the links are made."""
-    names = [waits_for(stream, key) for key in keys]
+def wake(names: Iterable[str]) -> None:
+    """Sends on what waited for these links. Call inside the clinic's transaction, once they are made."""
+    names = list(names)
     held = Delivery.objects.filter(state=DeliveryState.HELD, code=MISSING, waits_for__overlap=names)
     rows = list(held.order_by("pk").select_for_update().values_list("pk", "run_id")) if names else []
     if not rows:

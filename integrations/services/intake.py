@@ -119,11 +119,14 @@ def run_slice(
 
 
 def start_instant(flow: Flow) -> datetime | None:
-    """Records made before this are left out: the flow's activation, a date in the clinic's zone, or None for all."""
+    """Records made before this are left out: the flow's activation, a date in the clinic's zone, or None for all.
+
+    Vendors stamp in whole seconds, so that what was made in the activation's second counts as made after it.
+    """
     if flow.start == "all":
         return None
     if flow.start == "activation":
-        return flow.activated_at
+        return flow.activated_at and flow.activated_at.replace(microsecond=0)
     zone = ZoneInfo(flow.tenant.time_zone)
     return datetime.combine(date.fromisoformat(flow.start), time(), tzinfo=zone).astimezone(UTC)
 

@@ -62,7 +62,11 @@ def placed(job: Job, wanted: Mapping[str, Value]) -> tuple[dict[str, Value], tup
 
 
 def _drops(job: Job, parent: Parent) -> bool:
-    return bool(parent.setting) and job.plan.context.settings[parent.setting] == "drop"
+    return _choice(job, parent) == "drop"
+
+
+def _choice(job: Job, parent: Parent) -> str:
+    return job.plan.context.settings[parent.setting] if parent.setting else "hold"
 
 
 def _keys(value: Value) -> set[str]:
@@ -91,9 +95,10 @@ def _coming(batch: Batch, parent: Parent, keys: set[str]) -> set[str]:
     """Those of the keys that are on their way without anybody's help. Flows that would bring the others are due now."""
     job = batch.job
     with batch.tx():
+        ends = (job.target.pk, job.source.pk) if parent.is_reversed else (job.source.pk, job.target.pk)
         flows = [
             flow
-            for flow in Flow.objects.filter(source_id=job.source.pk, target_id=job.target.pk).exclude(mode=Mode.OFF)
+            for flow in Flow.objects.filter(source_id=ends[0], target_id=ends[1]).exclude(mode=Mode.OFF)
             if (kind := FLOW_KINDS[flow.kind]).source.name == parent.source_stream
             and kind.target.name == parent.target_stream
         ]
@@ -101,10 +106,9 @@ def _coming(batch: Batch, parent: Parent, keys: set[str]) -> set[str]:
             return set()
         if Run.objects.filter(flow__in=flows, state=RunState.RUNNING).exists():
             return keys
-        under_way = Delivery.objects.filter(
-            flow__in=flows, source_key__in=sorted(keys), state__in=(DeliveryState.WAITING, *IN_FLIGHT)
-        )
-        coming = set(under_way.values_list("source_key", flat=True))
+        under_way = Delivery.objects.filter(flow__in=flows, state__in=(DeliveryState.WAITING, *IN_FLIGHT))
+        column = "target_key" if parent.is_reversed else "source_key"
+        coming = set(under_way.filter(**{f"{column}__in": sorted(keys)}).values_list(column, flat=True))
         if keys - coming:
             Flow.objects.filter(pk__in=[flow.pk for flow in flows], next_due_at__gt=app_now()).update(
                 next_due_at=app_now()
@@ -116,7 +120,10 @@ def _put_off(batch: Batch, item: Item, parent: Parent, lost: Sequence[str], comi
     if coming.issuperset(lost) and item.looks < WAITS_MAX:
         wait = min(LONGEST_WAIT_S, settings.SUTURE_PARENT_WAIT_S * 2**item.looks)
         return settlement.postponed(item, batch.later(wait))
-    item.waits_for = [waits_for(parent.source_stream, key) for key in lost]
+    if _choice(batch.job, parent) == "skip":
+        return settlement.skipped(item, MISSING)
+    stream = parent.target_stream if parent.is_reversed else parent.source_stream
+    item.waits_for = [waits_for(stream, key, is_target=parent.is_reversed) for key in lost]
     return settlement.held(item, MISSING, detail=parent.field)
 
 

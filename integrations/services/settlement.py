@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from django.db import connection as database
 
 from integrations.models import OPEN, Delivery, DeliveryState, Link, LinkState
-from integrations.services.children import wake
+from integrations.services.children import waits_for, wake
 from integrations.services.claims import Item
 from integrations.services.counts import Moves, bucket_of
 from integrations.services.jobs import Job
@@ -204,7 +204,15 @@ def make_links(job: Job, items: Sequence[Item]) -> set[int]:
         returning=("id", "source_key"),
     )
     ids = {key: pk for pk, key in made}
-    wake(job.source_stream.name, ids)
+    wake(
+        name
+        for item in new
+        if item.source_key in ids
+        for name in (
+            waits_for(job.source_stream.name, item.source_key),
+            waits_for(job.target_stream.name, item.target_key, is_target=True),
+        )
+    )
     missing = [item for item in new if item.source_key not in ids]
     there = {
         key: (pk, target)

@@ -231,8 +231,4 @@ def _refuse(errors: Sequence[UserError], _job: Job, _marks: bool) -> SyncError:
     return stock_refused(errors)
 
 
-def _plan(item: WriteItem, _marker: str) -> Job | None:
-    return _set([item])
-
-
-_WRITER = Writer("Stock", SHAPES, _plan, _answer, _refuse)
+_WRITER = Writer("Stock", SHAPES, _answer, _refuse)

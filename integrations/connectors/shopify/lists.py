@@ -21,8 +21,6 @@ from integrations.toolkit.graphql import Outcome
 from integrations.toolkit.http import Client
 from integrations.toolkit.refusals import http_instant
 
-PAGE_SIZE = 100
-MOST_IDS = 100  # Shopify takes 250; a hundred stay well below a document's 1000 points
 LIST_LENGTH = 20_000  # rows before a list is started anew; Shopify ends one at 25,000
 
 _Thing = TypeVar("_Thing")
@@ -32,13 +30,16 @@ _Thing = TypeVar("_Thing")
 class Listing:
     """One of Shopify's lists. ``root`` is the query's name; ``condition`` is part of every search in it.
 
-    ``decode`` is told the names of members that Shopify withheld, which can only be beneath the one called ``bears``.
+    ``decode`` is told the names of members that Shopify withheld, which can only be at or beneath the one called
+    ``bears``. ``size`` rows are a page, and so many ids a request: Shopify takes 250, fewer keep a document below its
+    1000 points.
     """
 
     root: str
     decode: Callable[[payload.Json, Selection, Collection[str]], Record]
     condition: str = ""
     bears: str = ""
+    size: int = 100
 
 
 def read_list(client: Client, ask: Ask, place: str | None, *, listing: Listing, selected: Selection) -> Page:
@@ -50,8 +51,8 @@ def read_list(client: Client, ask: Ask, place: str | None, *, listing: Listing, 
     here = _Place.parse(place) if place else _Place(_stamp(ask.since) if ask.since else None)
     document = page_document(listing.root, "ID" if here.since is None else "UPDATED_AT", selected)
     query = " ".join(filter(None, (listing.condition, here.query()))) or None
-    variables = {"first": PAGE_SIZE, "after": here.after, "query": query}
-    estimate = 3 + PAGE_SIZE * selected.objects * 0.1
+    variables = {"first": listing.size, "after": here.after, "query": query}
+    estimate = 3 + listing.size * selected.objects * 0.1
     answered = read(client, document, variables, cost=estimate, bears=listing.bears)
     connection = payload.obj(answered.data, listing.root, "data")
     records, broken = _decode_all(
@@ -61,7 +62,7 @@ def read_list(client: Client, ask: Ask, place: str | None, *, listing: Listing, 
     now = http_instant(answered.reply.headers.get("date", "")) if place is None else None
     onward = None
     if payload.flag(info, "hasNextPage", "pageInfo"):
-        onward = here.onward(payload.text(info, "endCursor", "pageInfo"), records, now)
+        onward = here.onward(payload.text(info, "endCursor", "pageInfo"), records, now, listing.size)
     return Page(records, onward.text() if onward else None, now, None, broken)
 
 
@@ -93,7 +94,7 @@ class _Place:
             return f"updated_at:>='{self.since}'"
         return f"id:>{self.above}" if self.above else None
 
-    def onward(self, cursor: str, records: Sequence[Record], now: datetime | None) -> "_Place | None":
+    def onward(self, cursor: str, records: Sequence[Record], now: datetime | None, size: int) -> "_Place | None":
         """Where to go on, None at the end of the pass.
 
         Raises VendorChanged if the list cannot go on: no new cursor, or more rows at one instant than a list holds.
@@ -104,7 +105,7 @@ class _Place:
         newest = max((_stamp(record.changed_at) for record in records if record.changed_at), default="")
         if self.since is not None and until is not None and newest > until:
             return None
-        rows = self.rows + PAGE_SIZE
+        rows = self.rows + size
         if rows < LIST_LENGTH or not records:
             return _Place(self.since, until, self.above, cursor, rows)
         if self.since is None:
@@ -137,7 +138,7 @@ def read_by_id(client: Client, keys: Sequence[str], *, listing: Listing, selecte
     Raises Rejected if one cannot be decoded: absence would say that it is gone.
     """
     found: dict[str, Record] = {}
-    for some in slices(list(dict.fromkeys(keys)), MOST_IDS):
+    for some in slices(list(dict.fromkeys(keys)), listing.size):
         variables = {"ids": [global_id(selected.kind, key) for key in some]}
         document = nodes_document(len(some), selected)
         cost = 1 + len(some) * selected.objects

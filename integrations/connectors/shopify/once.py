@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 
 from integrations.core.errors import Rejected, SyncError, Unavailable
 
+PREVIOUS_ATTEMPT_FAILED = "IDEMPOTENCY_PREVIOUS_ATTEMPT_FAILED"
 _OURS = UUID("5d0b4c2e-6f5a-5c1b-9a6b-0f6c7b1f6a42")
 _WORD = re.compile(r"\bIDEMPOTENCY_[A-Z_]{1,60}\b")
 

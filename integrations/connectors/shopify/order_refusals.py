@@ -4,12 +4,12 @@ and the words go no further."""
 import re
 from collections.abc import Mapping, Sequence
 
+from integrations.connectors.shopify.once import key_error
 from integrations.connectors.shopify.orders_documents import OrderStep
-from integrations.connectors.shopify.refusals import GONE, TAKEN, idempotency
+from integrations.connectors.shopify.refusals import GONE, PATH, TAKEN
 from integrations.core.errors import Rejected, SyncError
 from integrations.toolkit.graphql import UserError
 
-_PATH = re.compile(r"[A-Za-z0-9_.]{1,200}")
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,60}")
 _EXCEEDS = re.compile(r"exceed|greater than|more than|over-?refund|cannot refund|not refundable", re.IGNORECASE)
 
@@ -48,14 +48,14 @@ def refused(errors: Sequence[UserError], step: OrderStep, *, marks: bool) -> Syn
     ``marks``: the marker was among what was sent.
     """
     for error in errors:
-        if (known := idempotency(error.code or error.message)) is not None:
+        if (known := key_error(error.code, error.message)) is not None:
             return known
     general = _BY_STEP.get(step, "shopify.order_refused")
     found = [(_code(error, step, general, marks=marks), error) for error in errors]
     code, error = min(found, key=lambda pair: (pair[0] not in _LOOK_AGAIN, pair[0] == general))
     return Rejected(
         code,
-        field=error.path if _PATH.fullmatch(error.path) else None,
+        field=error.path if PATH.fullmatch(error.path) else None,
         vendor_code=error.code if _CODE.fullmatch(error.code) else None,
         errors=len(errors),
         look_again=code in _LOOK_AGAIN or None,

@@ -7,7 +7,8 @@ from functools import lru_cache
 
 from integrations.connectors.shopify.operations import METAFIELDS, TAG, Selection, metafield_name
 
-LINES_FIRST = 50  # with each order; Shopify prices a list by its size, and few invoices have more
+LINES_FIRST = 25  # with each order; Shopify prices a list by its size, and few invoices have more
+UNITS_FIRST = 50  # with each refund
 LINES_MORE = 250  # to a request for the lines that did not fit
 REFUNDS_FIRST = 250
 REFUND = "refund."
@@ -21,15 +22,15 @@ LINE = (
 TERMS = "id paymentSchedules(first: 5) { nodes { id dueAt completedAt } }"
 _PAGE_INFO = "pageInfo { hasNextPage endCursor }"
 _LINES = f"lineItems(first: {LINES_FIRST}) {{ nodes {{ {LINE} }} {_PAGE_INFO} }}"
-_LINES_OBJECTS = 25  # what the list adds to the price of an order, by others' measures
+_LINES_OBJECTS = 15  # what the list adds to the price of an order, by others' measures
 
 _REFUND = (
     "id createdAt updatedAt processedAt note "
     f"order {{ id taxesIncluded totalReceivedSet {MONEY} }} totalRefundedSet {MONEY} "
-    f"refundLineItems(first: 100) {{ nodes {{ quantity lineItem {{ {LINE} }} }} {_PAGE_INFO} }}"
+    f"refundLineItems(first: {UNITS_FIRST}) {{ nodes {{ quantity lineItem {{ {LINE} }} }} {_PAGE_INFO} }}"
 )
 _REFUND_FRAGMENT = f"fragment R on Refund {{ {_REFUND} }}"
-REFUND_OBJECTS = 60
+REFUND_OBJECTS = 35
 
 VARIANTS = """\
 query VariantsOf($ids: [ID!]!) {

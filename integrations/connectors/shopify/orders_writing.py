@@ -185,7 +185,7 @@ def _job(client: Client, item: WriteItem, marker: str, variants: Variants) -> _J
         partial(_cancel, item, current, own),
         partial(_payment, item, current, own),
         partial(_terms, client, item, current, own),
-        partial(_closing, item, own),
+        partial(_closing, item, current, own),
     )
     return next((job for step in steps if (job := step()) is not None), None)
 
@@ -261,9 +261,10 @@ def _terms(client: Client, item: WriteItem, current: Record, own: str) -> _Job |
     return _Job(item, OrderStep.TERMS_UPDATE, {"i": {"paymentTermsId": terms, "paymentTermsAttributes": made}})
 
 
-def _closing(item: WriteItem, own: str) -> _Job | None:
+def _closing(item: WriteItem, current: Record, own: str) -> _Job | None:
+    """A cancelled order is closed by itself, and stays so."""
     wish = item.fields.get("closed")
-    if not isinstance(wish, bool):
+    if not isinstance(wish, bool) or (not wish and "cancelled" in current.handles):
         return None
     return _Job(item, OrderStep.CLOSE if wish else OrderStep.OPEN, {"i": {"id": own}})
 

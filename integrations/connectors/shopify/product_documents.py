@@ -22,7 +22,7 @@ OWN = ("title", "status", "descriptionHtml", "vendor", "productType")
 VARIANT = ("sku", "barcode", "price", "compareAtPrice", "taxable")
 STOCK = frozenset({"tracked", "cost"})  # members of the inventory item, which needs a scope of its own
 OF_VARIANT = frozenset(VARIANT) | STOCK
-MOST_HITS = 10  # of one SKU's search in the first request; the rest is paged
+MOST_HITS = 5  # of one SKU's search in the first request; the rest is paged
 PAGE_OF_HITS = 100
 
 

@@ -34,7 +34,7 @@ STATUSES = "status:active,draft,archived,unlisted"  # named, because what a sear
 BEARS = "inventoryItem"
 
 _HANDLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_LISTING = Listing("products", decode_product, STATUSES, BEARS)
+_LISTING = Listing("products", decode_product, STATUSES, BEARS, size=50)
 
 
 def read_page(client: Client, ask: Ask, place: str | None) -> Page:

@@ -21,7 +21,7 @@ from integrations.connectors.shopify.product_decoding import decode_product
 from integrations.connectors.shopify.product_documents import OF_VARIANT, OWN, SHAPES, ProductStep, product_selection
 from integrations.connectors.shopify.product_refusals import product_refused
 from integrations.connectors.shopify.scopes import readable
-from integrations.connectors.shopify.steps import Job, Withheld, Writer, over, write_steps
+from integrations.connectors.shopify.steps import Job, Run, Withheld, Writer, over, write_steps
 from integrations.core.errors import Rejected
 from integrations.core.records import Record
 from integrations.core.values import Code, Value
@@ -39,7 +39,7 @@ def write_many(client: Client, items: Sequence[WriteItem], fields: frozenset[str
     An item that wishes a variant's fields of a product with several variants is refused whole.
     """
     selected = product_selection(readable(client, fields | {marker}))
-    return write_steps(client, items, writer=_WRITER, selected=selected, marker=marker)
+    return write_steps(items, plan=_plan, run=Run(client, _WRITER, selected, marker))
 
 
 def _plan(item: WriteItem, marker: str) -> Job | None:
@@ -149,4 +149,4 @@ def _refuse(errors: Sequence[UserError], _job: Job, marks: bool) -> Rejected:
     return product_refused(errors, marks=marks)
 
 
-_WRITER = Writer("Products", SHAPES, _plan, _record, _refuse)
+_WRITER = Writer("Products", SHAPES, _record, _refuse)

@@ -25,8 +25,8 @@ from integrations.toolkit.http import Client
 
 MARKER = "metafields.suture.cliniko_invoice_id"
 KEY = "refund-"
-MOST_REFUNDS = 12  # in one request
-MOST_ORDERS = 50
+MOST_REFUNDS = 10  # in one request
+MOST_ORDERS = 25
 
 _NOTE = re.compile(r"(?P<words>.*?)\s*\(suture (?P<marker>[^()\s]{1,200})\)", re.DOTALL)
 

@@ -5,10 +5,8 @@ where the order has items that cost just what the refund's lines say; otherwise 
 ever put back on a shelf, and nobody is written to.
 """
 
-import json
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -17,6 +15,7 @@ from integrations.connectors.base import WriteItem, Written
 from integrations.connectors.shopify import order_refusals
 from integrations.connectors.shopify.call import read
 from integrations.connectors.shopify.decoding import number_of
+from integrations.connectors.shopify.once import PREVIOUS_ATTEMPT_FAILED, once_key
 from integrations.connectors.shopify.order_lines import Sold, spread
 from integrations.connectors.shopify.orders_decoding import ORDER, amount, gid, is_number, line_of
 from integrations.connectors.shopify.orders_documents import (
@@ -45,9 +44,9 @@ from integrations.toolkit.graphql import Outcome
 from integrations.toolkit.http import Client
 
 _MOST_ORDERS = 10  # in one request
-_ORDER_POINTS = 40
+_ORDER_POINTS = 25
+_MOST_TURNS = 4  # keys after the first that one attempt may use up
 _NO_ORDER = order_selection(frozenset())
-_KEYS = uuid.UUID("6f0b7d1e-64c1-4c7e-9d0a-3f6f2a6f5d11")  # the name space of our idempotency keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +69,25 @@ class Refundable:
     made: Mapping[str, str]
 
     @property
-    def received(self) -> Decimal:
+    def left(self) -> Decimal:
+        """What was received and not given back."""
         return sum((payment.left for payment in self.payments), ZERO)
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
+    """A refund to make. The key is the same for the same wish and input, and another for each ``turn``."""
+
     item: WriteItem
-    variables: Mapping[str, object]
+    input: Mapping[str, object]
+    turn: int = 0
+
+    @property
+    def variables(self) -> Mapping[str, object]:
+        return {"i": self.input, "k": once_key(self.item.seed, self.input, self.turn)}
+
+    def with_next_key(self) -> "_Job":
+        return replace(self, turn=self.turn + 1)
 
 
 def write_refunds(
@@ -124,13 +134,27 @@ def _make(client: Client, items: Sequence[WriteItem], fields: frozenset[str], ma
             jobs.append(_job(item, order, marker))
         except RecordError as error:
             outcomes[item.ref] = Written(item.ref, error=error)
-    return outcomes | send(
+    return outcomes | _send(client, jobs, fields, marker)
+
+
+def _send(client: Client, jobs: Sequence[_Job], fields: frozenset[str], marker: str) -> dict[str, Written]:
+    """Sends them. A key whose first use failed does nothing for a day, so the next one is used."""
+    sent = send(
         client,
         jobs,
         points=lambda _: step_points(OrderStep.REFUND, _NO_ORDER),
         document=lambda some: write_document((OrderStep.REFUND,) * len(some), _NO_ORDER),
         read=partial(_written, fields=fields, marker=marker),
     )
+    spent = [job.with_next_key() for job in jobs if _is_spent(sent[job.item.ref]) and job.turn < _MOST_TURNS]
+    try:
+        return sent | (_send(client, spent, fields, marker) if spent else {})
+    except SyncError:
+        return sent  # what was made stays told; the others are looked at again
+
+
+def _is_spent(written: Written) -> bool:
+    return written.error is not None and written.error.facts.get("vendor_code") == PREVIOUS_ATTEMPT_FAILED
 
 
 def _written(job: _Job, alias: str, outcome: Outcome, *, fields: frozenset[str], marker: str) -> Written:
@@ -212,17 +236,15 @@ def _job(item: WriteItem, order: Refundable | None, marker: str) -> _Job:
     """Raises Rejected for what the order does not bear."""
     if order is None:
         raise Rejected("shopify.order_gone", field="refund.order", look_again=True)
-    made = _input(item, order, marker)
-    exact = json.dumps(made, separators=(",", ":"), ensure_ascii=False)
-    return _Job(item, {"i": made, "k": str(uuid.uuid5(_KEYS, f"{item.seed}\n{exact}"))})
+    return _Job(item, _input(item, order, marker))
 
 
 def _input(item: WriteItem, order: Refundable, marker: str) -> dict[str, object]:
     wish = item.wanted
     value = wish.get("refund.amount")
     wished = to_cents(value) if isinstance(value, Decimal) else ZERO
-    is_paid_back = wish.get("refund.moves_money") is True and order.received > 0
-    if wished > (order.received if is_paid_back else order.total):
+    is_paid_back = wish.get("refund.moves_money") is True and bool(order.payments) and wished > 0
+    if wished > (order.left if is_paid_back else order.total):
         raise Rejected("shopify.refund_exceeds", field="refund.amount")
     items = _items(item, order)
     if not items and not is_paid_back:

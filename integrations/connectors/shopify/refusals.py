@@ -6,7 +6,7 @@ The message is looked at and forgotten; only the field's name goes into the erro
 import re
 from collections.abc import Mapping, Sequence
 
-from integrations.core.errors import Rejected, SyncError, Unavailable
+from integrations.core.errors import Rejected
 from integrations.toolkit.graphql import UserError
 
 TAKEN = re.compile(r"taken|already (?:been |in )?(?:used|use|assigned|exists)|must be unique|not unique", re.IGNORECASE)
@@ -60,16 +60,6 @@ def refused(errors: Sequence[UserError], *, marks: bool, in_address: bool = Fals
     code, path = min(found, key=lambda pair: (pair[0] not in _LOOK_AGAIN, pair[0] == "shopify.values_refused"))
     named = path if PATH.fullmatch(path) else None
     return Rejected(code, field=named, errors=len(errors), look_again=code in _LOOK_AGAIN or None)
-
-
-def idempotency(text: str) -> SyncError | None:
-    """What Shopify says of the key of a mutation, None if it does not speak of one."""
-    if "IDEMPOTENCY_" not in text:
-        return None
-    if "CONCURRENT" in text:
-        return Unavailable("shopify.idempotency_busy")
-    word = re.search(r"IDEMPOTENCY_[A-Z_]{1,60}", text)
-    return Rejected("shopify.idempotency_refused", vendor_code=word[0] if word else None, look_again=True)
 
 
 def _code(error: UserError, *, marks: bool, in_address: bool) -> str:

@@ -8,7 +8,14 @@ when it is first asked. Besides the kit's own edits, ``/_sandbox/`` takes (HANDL
     GET    shops/HANDLE/customers           the rows as kept
     POST   shops/HANDLE/customers {fields}  as the merchant would add one; members as in CustomerInput
     PATCH  shops/HANDLE/customers/ID        as the merchant would edit it
+    GET    shops/HANDLE/products            GET    shops/HANDLE/locations           GET    shops/HANDLE/stock
+    POST   shops/HANDLE/products {fields}   as the merchant would add one; ``variants`` as in ProductVariantSetInput, or how many
+    DELETE shops/HANDLE/products/ID
+    POST   shops/HANDLE/locations {"name", "active", "service"}
+    POST   shops/HANDLE/stock {"item", "location", "available", "active"}    as the merchant would count or sell
     DELETE shops/HANDLE/customers/ID        DELETE shops/HANDLE/definitions: all metafield definitions and their values
+    GET    shops/HANDLE/orders              the rows as kept, with the money as it stands
+    PATCH  shops/HANDLE/orders/ID {fields}  as the merchant would edit it: note, poNumber, tags, taxesIncluded ..
     POST   shops/HANDLE/merge {"keep", "gone"}
     POST   shops/HANDLE/refusals {fields of Refusal}    one mutation of a document fails
     GET    operations[?shop=HANDLE]         every document run: what it asked, what it cost, the bucket before and after
@@ -24,9 +31,11 @@ from graphql import GraphQLError
 
 from integrations.connectors.sandbox_kit import Clock, Fault, FaultKind, Request, Response, Server, json_response
 from integrations.connectors.shopify.sandbox_call import Call, Refusal
+from integrations.connectors.shopify.sandbox_catalogue import catalogue_admin
 from integrations.connectors.shopify.sandbox_cost import actual_price
+from integrations.connectors.shopify.sandbox_orders import orders_admin
 from integrations.connectors.shopify.sandbox_schema import Engine, Prepared
-from integrations.connectors.shopify.sandbox_shop import Row, Settings, Shop
+from integrations.connectors.shopify.sandbox_shop import OWNERS, Row, Settings, Shop
 
 MOST_POINTS = 1000
 _PATH = re.compile(r"(?:/(?P<shop>[a-z0-9-]+))?/admin/api/(?P<version>[a-z0-9-]+)/graphql\.json")
@@ -36,6 +45,12 @@ _STATES = {
     "absent": (404, "Not Found"),
     "locked": (423, "Locked"),
     "suspicious": (430, "Shopify Security Rejection"),
+}
+_EDITS = {
+    "locations": catalogue_admin,
+    "orders": orders_admin,
+    "products": catalogue_admin,
+    "stock": catalogue_admin,
 }
 _REFUSED = "[API] Invalid API key or access token (unrecognized login or wrong password)"
 
@@ -183,7 +198,7 @@ class ShopifyVendor:
             self._note(Operation(now, shop.handle, prepared.roots, requested, None, before, before, 0, True))
             error = {"message": "Throttled", "extensions": {"code": "THROTTLED"}}
             return {"errors": [error], "extensions": {"cost": _cost(shop.settings, requested, None, before)}}
-        call = Call(shop, self._refusals.setdefault(shop.handle, []))
+        call = Call(shop, self._refusals.setdefault(shop.handle, []), variables)
         result = self._engine.run(prepared, variables, call)
         actual = min(requested, actual_price(result.data, is_mutation=prepared.is_mutation))
         after = bucket.level = before - actual
@@ -235,6 +250,8 @@ class ShopifyVendor:
 
     def _shop_admin(self, method: str, shop: Shop, rest: list[str], given: Row) -> Response | None:
         self._changes += 1
+        if (edit := _EDITS.get(next(iter(rest), ""))) is not None:
+            return edit(shop, method, rest, given)
         match method, rest:
             case "GET", ["customers"]:
                 return json_response(200, {"customers": list(shop.customers.values())})
@@ -259,12 +276,13 @@ class ShopifyVendor:
 
 def forget_definitions(shop: Shop) -> None:
     """What deleting the definitions together with their values does."""
-    gone = {f"{row['namespace']}.{row['key']}" for row in shop.definitions}
+    gone = {(row["ownerType"], f"{row['namespace']}.{row['key']}") for row in shop.definitions}
     shop.definitions.clear()
-    for row in (*shop.customers.values(), *shop.products.values()):
-        kept = row["metafields"]
-        if isinstance(kept, dict):
-            row["metafields"] = {name: value for name, value in kept.items() if name not in gone}
+    for kind, owner in OWNERS.items():
+        for row in shop.rows(kind).values():
+            kept = row.get("metafields")
+            if isinstance(kept, dict):
+                row["metafields"] = {name: value for name, value in kept.items() if (owner, name) not in gone}
     shop.index()
 
 
@@ -299,6 +317,9 @@ def _summary(shop: Shop) -> Row:
         "handle": shop.handle,
         "settings": asdict(shop.settings),
         "customers": len(shop.customers),
+        "orders": len(shop.orders),
+        "products": len(shop.products),
+        "locations": list(shop.locations.values()),
         "definitions": shop.definitions,
         "writes": shop.writes,
     }

@@ -1,10 +1,12 @@
 """What the sandbox's resolvers need of the request they serve, and the refusals that were planned for it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from graphql import GraphQLError, GraphQLResolveInfo
 
-from integrations.connectors.shopify.sandbox_shop import Complaint, Row, Shop
+from integrations.connectors.shopify.sandbox_shop import Complaint, Row, Shop, kind_of
 
 PROTECTED = "This app is not approved to use the {field} field. See https://shopify.dev/docs/apps/launch/protected-customer-data for more details."
 
@@ -28,6 +30,7 @@ class Call:
 
     shop: Shop
     refusals: list[Refusal]
+    variables: Mapping[str, object] = field(default_factory=dict)
     warnings: list[Row] = field(default_factory=list)
     writes: int = 0
 
@@ -38,6 +41,13 @@ class Call:
         required = f"`{scope}` access scope."
         message = f"Access denied for {name} field. Required access: {required}"
         raise GraphQLError(message, extensions={"code": "ACCESS_DENIED", "requiredAccess": required})
+
+    def hides(self, row: Row) -> bool:
+        """Orders older than sixty days are silently absent without a scope of their own."""
+        if kind_of(row) != "Order" or "read_all_orders" in self.shop.settings.scopes:
+            return False
+        made = datetime.fromisoformat(str(row["createdAt"])).timestamp()
+        return self.shop.now() - made > 60 * 86_400
 
     def protect(self, name: str) -> None:
         if not self.shop.settings.protected_data:
@@ -67,6 +77,17 @@ Info = GraphQLResolveInfo
 def call_of(info: Info) -> Call:
     call: Call = info.context
     return call
+
+
+def by_custom_id(shop: Shop, given: object, kind: str) -> Row | None:
+    """Who carries the value of a metafield of type ``id``. Raises GraphQLError where none is defined so."""
+    wanted = given if isinstance(given, dict) else {}
+    namespace, key = str(wanted.get("namespace") or "app--1"), str(wanted["key"])
+    definition = shop.definition(namespace, key, kind)
+    if definition is None or definition["type"] != "id":
+        message = "Metafield definition of type 'id' is required when using custom ids."
+        raise GraphQLError(message, extensions={"code": "NOT_FOUND"})
+    return shop.by_mark(namespace, key, str(wanted["value"]), kind)
 
 
 def gid(kind: str, number: object) -> str:

@@ -44,7 +44,18 @@ class Pricing:
         is_mutation = self._operation.operation is OperationType.MUTATION
         root = self._schema.mutation_type if is_mutation else self._schema.query_type
         assert root is not None  # noqa: S101 -- both roots are in the schema
-        return math.ceil(self._selections(self._operation.selection_set, root, 9.0 if is_mutation else 0.0))
+        price = self._selections(self._operation.selection_set, root, 9.0 if is_mutation else 0.0)
+        return math.ceil(price + self._sets())
+
+    def _sets(self) -> float:
+        """What ``productSet`` adds: a fifth for each variant, two fifths for each metafield."""
+        wishes = [
+            self._argument(node, "input")
+            for node in self._operation.selection_set.selections
+            if isinstance(node, FieldNode) and node.name.value == "productSet"
+        ]
+        lists = [(_length(wish, "variants"), _length(wish, "metafields")) for wish in wishes]
+        return sum(0.2 * variants + 0.4 * metafields for variants, metafields in lists)
 
     def _selections(
         self, selections: SelectionSetNode, parent: GraphQLObjectType | GraphQLInterfaceType, more: float = 0.0
@@ -105,6 +116,11 @@ class Pricing:
                 if isinstance(argument.value, IntValueNode):
                     return int(argument.value.value)
         return None
+
+
+def _length(wish: object, name: str) -> int:
+    found = wish.get(name) if isinstance(wish, dict) else None
+    return len(found) if isinstance(found, list) else 0
 
 
 def actual_price(data: object, *, is_mutation: bool) -> int:

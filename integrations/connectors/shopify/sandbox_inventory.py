@@ -1,15 +1,13 @@
-"""The sandboxed shop's stock: levels, compare-and-set, activation, and keys that make a mutation happen once."""
+"""The sandboxed shop's stock: levels, compare-and-set, activation."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 
-from graphql import GraphQLError, get_directive_values
+from graphql import GraphQLError
 
-from integrations.connectors.shopify.sandbox_call import Info, gid
+from integrations.connectors.shopify.sandbox_call import gid
 from integrations.connectors.shopify.sandbox_products import item_row, number_of, shown_item
 from integrations.connectors.shopify.sandbox_shop import Complaint, Row, Shop
 
-KEPT_S = 24 * 3600
 MOST_ROWS = 250
 MOST, LEAST = 1_000_000_000, -1_000_000_000
 REASONS = frozenset(
@@ -61,42 +59,6 @@ def quantities(level: Row, names: Sequence[str]) -> list[Row]:
         }
         for name in names
     ]  # fmt: skip
-
-
-# -- once
-
-
-def once(shop: Shop, given: Row, name: str, info: Info) -> Row:
-    """Runs a mutation that needs ``@idempotent``: a key that was used answers as it did the first time."""
-    key = _key(info)
-    told = json.dumps([name, given], default=str)
-    kept = shop.once.get(key)
-    if kept is not None and shop.now() - float(str(kept["at"])) < KEPT_S:
-        if kept["input"] != told:
-            message = "The same idempotency key was used with other parameters."
-            return _failed(name, message, "IDEMPOTENCY_KEY_PARAMETER_MISMATCH")
-        first = kept["answer"]
-        return dict(first) if isinstance(first, dict) else {}
-    answer = ONCE[name](shop, given)
-    shop.once[key] = {"at": shop.now(), "input": told, "answer": answer}
-    return answer
-
-
-def _key(info: Info) -> str:
-    """Raises GraphQLError without the directive."""
-    directive = info.schema.get_directive("idempotent")
-    found = directive and get_directive_values(directive, info.field_nodes[0], info.variable_values)
-    if not found or not str(found["key"]).strip():
-        message = "The @idempotent directive is required for this mutation but was not provided."
-        raise GraphQLError(message, extensions={"code": "BAD_REQUEST"})
-    return str(found["key"])
-
-
-def _failed(name: str, message: str, code: str) -> Row:
-    """A refusal, beside the data where the mutation's own errors have no code."""
-    if name == "inventoryActivate":
-        raise GraphQLError(message, extensions={"code": code})
-    return {"userErrors": [{"field": None, "message": message, "code": code}]}
 
 
 # -- setting and adjusting
@@ -187,7 +149,7 @@ def _place(row: Mapping[str, object]) -> tuple[int, int]:
 
 def _touch(shop: Shop, item: int) -> None:
     """A product's ``updatedAt`` moves with its stock."""
-    product = shop.products.get(shop.owners.get(item, 0))
+    product = shop.product_of(item)
     if product is not None:
         product["updatedAt"] = shop.stamp()
 
@@ -233,8 +195,8 @@ def _dict(value: object) -> Row:
     return value if isinstance(value, dict) else {}
 
 
-MUTATIONS: dict[str, Callable[[Shop, Row], Row]] = {"inventoryItemUpdate": _update_item}
-ONCE: dict[str, Callable[[Shop, Row], Row]] = {
+MUTATIONS: dict[str, Callable[[Shop, Row], Row]] = {
+    "inventoryItemUpdate": _update_item,
     "inventoryActivate": _activate,
     "inventoryAdjustQuantities": _adjust,
     "inventorySetQuantities": _set,

@@ -2,21 +2,17 @@
 
 from collections.abc import Callable
 
-from graphql import GraphQLError
-
 from integrations.connectors.shopify import sandbox_search
-from integrations.connectors.shopify.sandbox_call import Call, Info, call_of, gid
+from integrations.connectors.shopify.sandbox_call import Call, Info, by_custom_id, call_of, gid
 from integrations.connectors.shopify.sandbox_inventory import level_of, quantities
 from integrations.connectors.shopify.sandbox_products import (
-    by_custom_id,
-    by_gid,
     item_of,
     number_of,
     shown,
     shown_item,
     variants,
 )
-from integrations.connectors.shopify.sandbox_reads import CUSTOMER, connection, listed
+from integrations.connectors.shopify.sandbox_reads import connection, counted, listed, metafield, metafields
 from integrations.connectors.shopify.sandbox_shop import Row
 
 _PRODUCT_FIELDS = frozenset(
@@ -33,7 +29,7 @@ _SORTS: dict[str, Callable[[Row], tuple[object, ...]]] = {
 
 def _product(_: object, info: Info, *, id: str) -> object:
     call_of(info).need("read_products", "product")
-    return by_gid(call_of(info).shop, id)
+    return call_of(info).shop.by_gid(id, "Product")
 
 
 def _by_identifier(_: object, info: Info, *, identifier: Row) -> object:
@@ -41,10 +37,10 @@ def _by_identifier(_: object, info: Info, *, identifier: Row) -> object:
     call.need("read_products", "productByIdentifier")
     name, value = next(iter(identifier.items()))
     if name == "customId":
-        return by_custom_id(call.shop, value if isinstance(value, dict) else {})
+        return by_custom_id(call.shop, value, "Product")
     if name == "handle":
         return next((row for row in call.shop.products.values() if row["handle"] == value), None)
-    return by_gid(call.shop, value)
+    return call.shop.by_gid(value, "Product")
 
 
 def _products(_: object, info: Info, **asked: object) -> object:
@@ -58,7 +54,7 @@ def _count(_: object, info: Info, **asked: object) -> object:
     call = call_of(info)
     call.need("read_products", "productsCount")
     rows = _searched(call, "productsCount", str(asked.get("query") or ""), _PRODUCT_FIELDS)
-    return {"count": len(rows), "precision": "EXACT"}
+    return counted(len(rows), asked)
 
 
 def _searched(call: Call, path: str, query: str, known: frozenset[str]) -> list[Row]:
@@ -67,7 +63,7 @@ def _searched(call: Call, path: str, query: str, known: frozenset[str]) -> list[
     parsed = sandbox_search.parse(text, known)
     if parsed.warnings:
         call.warnings.append({"path": [path], "query": query, "parsed": {}, "warnings": parsed.warnings})
-    rows = call.shop.searchable("PRODUCT") if query else list(call.shop.products.values())
+    rows = call.shop.searchable("Product") if query else list(call.shop.products.values())
     return [row for row in rows if parsed.test(_document(row))]
 
 
@@ -87,7 +83,7 @@ def _variants(_: object, info: Info, **asked: object) -> object:
     parsed = sandbox_search.parse(query, _VARIANT_FIELDS)
     if parsed.warnings:
         call.warnings.append({"path": ["productVariants"], "query": query, "parsed": {}, "warnings": parsed.warnings})
-    rows = [shown(product, one) for product in call.shop.searchable("PRODUCT") for one in variants(product)]
+    rows = [shown(product, one) for product in call.shop.searchable("Product") for one in variants(product)]
     return listed([row for row in rows if parsed.test(_variant_document(row))], asked, _SORTS["ID"])
 
 
@@ -155,38 +151,10 @@ def _stock(row: Row, info: Info) -> int:
     return sum(int(str(level["available"])) for level in rows)
 
 
-def node(call: Call, wanted: str) -> Row | None:
-    """What ``nodes`` shows of this global id, with what it is. Raises GraphQLError without the scope for it."""
-    shop = call.shop
-    kind = wanted.removeprefix("gid://shopify/").partition("/")[0]
-    found: Row | None
-    match kind:
-        case "Product":
-            call.need("read_products", "nodes")
-            found = by_gid(shop, wanted)
-        case "InventoryItem":
-            call.need("read_inventory", "nodes")
-            found = shown_item(shop, number_of(kind, wanted))
-        case "Location":
-            call.need("read_locations", "nodes")
-            found = shop.locations.get(number_of(kind, wanted))
-        case "Customer":
-            call.need("read_customers", "nodes")
-            found = shop.by_gid(wanted)
-        case _:
-            raise GraphQLError(f"Invalid global id '{wanted}'")
-    return found and {**found, "kind": kind}
-
-
-def _nodes(_: object, info: Info, *, ids: list[str]) -> object:
-    return [node(call_of(info), wanted) for wanted in ids]
-
-
 QUERIES: dict[str, Callable[..., object]] = {
     "inventoryItem": _item,
     "location": _location,
     "locations": _locations,
-    "nodes": _nodes,
     "product": _product,
     "productByIdentifier": _by_identifier,
     "productVariants": _variants,
@@ -202,8 +170,8 @@ RESOLVERS: dict[str, dict[str, Callable[..., object]]] = {
         "hasOnlyDefaultVariant": lambda row, _: [one["title"] for one in variants(row)] == ["Default Title"],
         "tracksInventory": lambda row, _: any(_item_row(one)["tracked"] for one in variants(row)),
         "totalInventory": _stock,
-        "metafield": CUSTOMER["metafield"],
-        "metafields": CUSTOMER["metafields"],
+        "metafield": metafield,
+        "metafields": metafields,
     },
     "ProductVariant": {
         "id": lambda row, _: gid("ProductVariant", row["id"]),

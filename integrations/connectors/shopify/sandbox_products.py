@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from decimal import Decimal, InvalidOperation
 
-from graphql import GraphQLError
-
+from integrations.connectors.shopify.sandbox_call import by_custom_id
 from integrations.connectors.shopify.sandbox_shop import Complaint, Row, Shop
 
 OWN = ("title", "status", "descriptionHtml", "vendor", "productType", "handle")
@@ -20,20 +19,6 @@ def number_of(kind: str, gid: object) -> int:
     return int(found[2]) if found and found[1] == kind else 0
 
 
-def by_gid(shop: Shop, gid: object) -> Row | None:
-    return shop.products.get(number_of("Product", gid))
-
-
-def by_custom_id(shop: Shop, wanted: Row) -> Row | None:
-    """The product with this value of a metafield of type ``id``. Raises GraphQLError where none is defined so."""
-    namespace, key = str(wanted.get("namespace") or "app--1"), str(wanted["key"])
-    definition = shop.definition(namespace, key, "PRODUCT")
-    if definition is None or definition["type"] != "id":
-        message = "Metafield definition of type 'id' is required when using custom ids."
-        raise GraphQLError(message, extensions={"code": "NOT_FOUND"})
-    return shop.product_by_mark(namespace, key, str(wanted["value"]))
-
-
 def add_product(shop: Shop, **given: object) -> Row:
     """A product as the merchant would add one: ``variants`` as in ``ProductVariantSetInput``, one if not given."""
     wish: Row = {"title": "Product", "variants": [{}], **given}
@@ -41,13 +26,13 @@ def add_product(shop: Shop, **given: object) -> Row:
     if complaints:
         raise ValueError(str(complaints))
     row["variants"] = [_variant(shop, None, _dict(entry), n)[0] for n, entry in enumerate(_rows(wish["variants"]))]
-    return shop.put(shop.products, row)
+    return shop.store(row)
 
 
 def remove_product(shop: Shop, key: int) -> None:
     """Raises KeyError for a product that is not there."""
     items = {str(_dict(variant["item"])["id"]) for variant in variants(shop.products[key])}
-    shop.drop(shop.products, key)
+    shop.drop("Product", key)
     shop.levels = {name: level for name, level in shop.levels.items() if name.split("@")[0] not in items}
 
 
@@ -58,7 +43,7 @@ def variants(row: Row) -> list[Row]:
 def _blank(shop: Shop) -> Row:
     stamp = shop.stamp()
     return {
-        "id": shop.next_id(), "ownerType": "PRODUCT", "title": "", "status": "ACTIVE", "descriptionHtml": "",
+        "id": shop.next_id(), "kind": "Product", "title": "", "status": "ACTIVE", "descriptionHtml": "",
         "vendor": shop.settings.name, "productType": "", "handle": "", "tags": [], "metafields": {}, "variants": [],
         "createdAt": stamp, "updatedAt": stamp,
     }  # fmt: skip
@@ -122,7 +107,7 @@ def _amount(value: object, name: str) -> tuple[str | None, list[Complaint]]:
 
 
 def _set(shop: Shop, given: Row) -> Row:
-    """Declarative: what its lists leave out is deleted."""
+    """Makes or changes a whole product: what its lists leave out is deleted."""
     wish, identifier = _dict(given["input"]), _dict(given.get("identifier") or {})
     there = _identified(shop, identifier)
     if there is None and identifier.get("id"):
@@ -138,15 +123,15 @@ def _set(shop: Shop, given: Row) -> Row:
         complaints += [{**one, "code": "INVALID_VARIANT"} for one in said]
     if complaints:
         return _refused(complaints)
-    return {"product": shop.put(shop.products, row), "productSetOperation": None, "userErrors": []}
+    return {"product": shop.store(row), "productSetOperation": None, "userErrors": []}
 
 
 def _identified(shop: Shop, identifier: Row) -> Row | None:
     if custom := identifier.get("customId"):
-        return by_custom_id(shop, _dict(custom))
+        return by_custom_id(shop, custom, "Product")
     if handle := identifier.get("handle"):
         return next((row for row in shop.products.values() if row["handle"] == handle), None)
-    return by_gid(shop, identifier.get("id"))
+    return shop.by_gid(identifier.get("id"), "Product")
 
 
 def _set_complaints(wish: Row, identifier: Row) -> list[Complaint]:
@@ -184,17 +169,17 @@ def _set_variants(shop: Shop, row: Row, wished: Sequence[Row]) -> tuple[list[Row
 
 def _update(shop: Shop, given: Row) -> Row:
     wish = _dict(given["product"])
-    there = by_gid(shop, wish.get("id"))
+    there = shop.by_gid(wish.get("id"), "Product")
     if there is None:
         return {"product": None, "userErrors": [{"field": ["id"], "message": "Product does not exist"}]}
     row, complaints = _apply(shop, deepcopy(there), wish, ())
     if complaints:
         return {"product": None, "userErrors": complaints}
-    return {"product": shop.put(shop.products, row), "userErrors": []}
+    return {"product": shop.store(row), "userErrors": []}
 
 
 def _update_variants(shop: Shop, given: Row) -> Row:
-    row = deepcopy(by_gid(shop, given["productId"]))
+    row = deepcopy(shop.by_gid(given["productId"], "Product"))
     if row is None:
         return _refused([_said(("productId",), "Product does not exist", "PRODUCT_DOES_NOT_EXIST")])
     changed: list[Row] = []
@@ -211,7 +196,7 @@ def _update_variants(shop: Shop, given: Row) -> Row:
         complaints += [_at(path, one) for one in said]
     if complaints and not given.get("allowPartialUpdates"):
         return _refused(complaints)
-    kept = shop.put(shop.products, row)
+    kept = shop.store(row)
     return {"product": kept, "productVariants": [shown(kept, one) for one in changed], "userErrors": complaints}
 
 
@@ -220,16 +205,23 @@ def shown(product: Row, variant: Row) -> Row:
     return {**variant, "owner": product}
 
 
+def shown_variant(shop: Shop, number: int) -> Row | None:
+    """A variant by its number."""
+    product = shop.product_of(number)
+    found = (shown(product, one) for one in variants(product)) if product else iter(())
+    return next((one for one in found if one["id"] == number), None)
+
+
 def item_row(shop: Shop, number: int) -> Row | None:
     """An inventory item as kept."""
-    product = shop.products.get(shop.owners.get(number, 0))
+    product = shop.product_of(number)
     rows = [_dict(one["item"]) for one in variants(product)] if product else []
     return next((row for row in rows if row["id"] == number), None)
 
 
 def shown_item(shop: Shop, number: int) -> Row | None:
     """An inventory item as resolvers take it: with the variant it belongs to."""
-    product = shop.products.get(shop.owners.get(number, 0))
+    product = shop.product_of(number)
     found = (shown(product, one) for one in variants(product)) if product else iter(())
     return next((item_of(one) for one in found if _dict(one["item"])["id"] == number), None)
 

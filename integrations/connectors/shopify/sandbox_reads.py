@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from graphql import GraphQLError
 
 from integrations.connectors.shopify import sandbox_search
-from integrations.connectors.shopify.sandbox_call import Call, Info, call_of, gid
-from integrations.connectors.shopify.sandbox_shop import Row, default_address, owner_type
+from integrations.connectors.shopify.sandbox_call import Call, Info, by_custom_id, call_of, gid
+from integrations.connectors.shopify.sandbox_shop import Row, default_address
 
 LIST_END = 25_000
 
@@ -73,12 +73,12 @@ def _metafield_row(metafield: Row | None) -> Row | None:
     return {**metafield, "id": gid("Metafield", metafield["id"]), "compareDigest": str(hash(str(metafield["value"])))}
 
 
-def _metafield(row: Row, _info: Info, *, key: str, namespace: str = "app--1") -> object:
+def metafield(row: Row, _info: Info, *, key: str, namespace: str = "app--1") -> object:
     kept = row["metafields"]
     return _metafield_row(kept.get(f"{namespace}.{key}")) if isinstance(kept, dict) else None
 
 
-def _metafields(row: Row, _info: Info, **asked: object) -> object:
+def metafields(row: Row, _info: Info, **asked: object) -> object:
     kept = row["metafields"]
     rows = list(kept.values()) if isinstance(kept, dict) else []
     if asked.get("namespace"):
@@ -104,8 +104,8 @@ CUSTOMER: dict[str, Callable[..., object]] = {
     "defaultPhoneNumber": _phone,
     "defaultAddress": lambda row, _: shown_address(default_address(row)),
     "addressesV2": _addresses,
-    "metafield": _metafield,
-    "metafields": _metafields,
+    "metafield": metafield,
+    "metafields": metafields,
 }
 
 
@@ -125,13 +125,7 @@ def _by_identifier(_: object, info: Info, *, identifier: Row) -> object:
             return call.shop.by_email(str(value))
         case "phoneNumber":
             return call.shop.by_phone(str(value))
-    wanted = value if isinstance(value, dict) else {}
-    namespace, key = str(wanted.get("namespace") or "app--1"), str(wanted["key"])
-    definition = call.shop.definition(namespace, key)
-    if definition is None or definition["type"] != "id":
-        message = "Metafield definition of type 'id' is required when using custom ids."
-        raise GraphQLError(message, extensions={"code": "NOT_FOUND"})
-    return call.shop.by_mark(namespace, key, str(wanted["value"]))
+    return by_custom_id(call.shop, value, "Customer")
 
 
 _SORTS: dict[str, Callable[[Row], tuple[object, ...]]] = {
@@ -206,7 +200,11 @@ def _search_document(row: Row) -> Row:
 def _count(_: object, info: Info, **asked: object) -> object:
     call = call_of(info)
     call.need("read_customers", "customersCount")
-    count, limit = len(_searched(call, asked.get("query"))), asked.get("limit")
+    return counted(len(_searched(call, asked.get("query"))), asked)
+
+
+def counted(count: int, asked: Mapping[str, object]) -> Row:
+    limit = asked.get("limit")
     if isinstance(limit, int) and count > limit:
         return {"count": limit, "precision": "AT_LEAST"}
     return {"count": count, "precision": "EXACT"}
@@ -268,7 +266,7 @@ def _definitions(_: object, info: Info, **asked: object) -> object:
     rows = [
         shown_definition(row)
         for row in call_of(info).shop.definitions
-        if asked.get("ownerType") in (None, owner_type(row))
+        if asked.get("ownerType") in (None, row["ownerType"])
         and asked.get("namespace") in (None, row["namespace"])
         and asked.get("key") in (None, row["key"])
     ]
@@ -279,7 +277,7 @@ def shown_definition(row: Row) -> Row:
     is_id = row["type"] == "id"
     return {
         **row, "id": gid("MetafieldDefinition", row["id"]), "type": {"name": row["type"], "category": "TEXT"},
-        "ownerType": owner_type(row), "validationStatus": "ALL_VALID",
+ "validationStatus": "ALL_VALID",
         "capabilities": {
             "uniqueValues": {"enabled": is_id, "eligible": True},
             "adminFilterable": {"enabled": False, "eligible": True, "status": "NOT_FILTERABLE"},

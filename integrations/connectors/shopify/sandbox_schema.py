@@ -20,10 +20,11 @@ from graphql import (
     validate,
 )
 
-from integrations.connectors.shopify import sandbox_product_reads
+from integrations.connectors.shopify import sandbox_nodes, sandbox_order_reads, sandbox_product_reads
 from integrations.connectors.shopify.sandbox_call import Call
 from integrations.connectors.shopify.sandbox_cost import Pricing, operation_of
 from integrations.connectors.shopify.sandbox_reads import CUSTOMER, QUERIES, protected
+from integrations.connectors.shopify.sandbox_shop import kind_of
 from integrations.connectors.shopify.sandbox_writes import MUTATIONS, mutation
 
 
@@ -77,10 +78,11 @@ def _prepared(schema: GraphQLSchema, text: str) -> Prepared:
 def _schema() -> GraphQLSchema:
     schema = build_schema((Path(__file__).parent / "schema.graphql").read_text("utf-8"))
     for kind, resolvers in {
-        "QueryRoot": QUERIES | sandbox_product_reads.QUERIES,
-        **sandbox_product_reads.RESOLVERS,
+        "QueryRoot": QUERIES | sandbox_product_reads.QUERIES | sandbox_order_reads.QUERIES | sandbox_nodes.QUERIES,
         "Mutation": {name: mutation(name, act) for name, act in MUTATIONS.items()},
+        **sandbox_product_reads.RESOLVERS,
         "Customer": CUSTOMER,
+        **sandbox_order_reads.TYPES,
         "CustomerEmailAddress": {"emailAddress": protected("emailAddress")},
         "CustomerPhoneNumber": {"phoneNumber": protected("phoneNumber")},
         "MailingAddress": {
@@ -89,9 +91,5 @@ def _schema() -> GraphQLSchema:
     }.items():
         for name, resolver in resolvers.items():
             schema.type_map[kind].fields[name].resolve = resolver  # type: ignore[attr-defined]  # object types, by name
-    schema.type_map["Node"].resolve_type = lambda row, *_: _kind(row)  # type: ignore[attr-defined]  # an interface
+    schema.type_map["Node"].resolve_type = lambda row, *_: kind_of(row)  # type: ignore[attr-defined]  # an interface, by name
     return schema
-
-
-def _kind(row: Mapping[str, object]) -> str:
-    return str(row.get("kind") or ("Product" if row.get("ownerType") == "PRODUCT" else "Customer"))

@@ -43,16 +43,35 @@ class Parsed:
     warnings: list[dict[str, str]] = field(default_factory=list)
 
 
+ORDER_FIELDS = frozenset(
+    {
+        "id",
+        "name",
+        "customer_id",
+        "created_at",
+        "processed_at",
+        "updated_at",
+        "status",
+        "financial_status",
+        "po_number",
+        "source_identifier",
+        "tag",
+        "tag_not",
+    }
+)
+_ORDERED = ("id", "updated_at", "customer_date", "created_at", "processed_at")
+
+
 def parse(query: str, known: frozenset[str] = FIELDS) -> Parsed:
-    """The query as a test. Nonsense matches nothing, a field that is not ``known`` everything."""
+    """The query as a test. Nonsense matches nothing, a field that is not known everything."""
     parser = _Parser(list(_TOKEN.finditer(query.strip())), known)
     return Parsed(parser.either(), parser.warnings)
 
 
 class _Parser:
     def __init__(self, tokens: Sequence[re.Match[str]], known: frozenset[str]) -> None:
-        self._known = known
         self._tokens = tokens
+        self._known = known
         self._at = 0
         self.warnings: list[dict[str, str]] = []
 
@@ -99,8 +118,8 @@ class _Parser:
         if value == "*":
             return lambda document: bool(document.get(name))
         if name == "status":
-            return lambda document: str(document.get(name)).lower() in value.lower().split(",")
-        if name in ("id", "updated_at", "created_at", "customer_date"):
+            return lambda document: bool(set(_words(str(document.get(name)))) & set(value.lower().split(",")))
+        if name in _ORDERED:
             return _ordered(name, token["op"] or "", value)
         return _named(name, value, is_phrase=quoted is not None)
 

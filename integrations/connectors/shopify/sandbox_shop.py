@@ -22,6 +22,8 @@ _ADDRESS = (
     "firstName", "lastName", "company", "address1", "address2", "city", "provinceCode", "countryCode", "zip", "phone",
 )  # fmt: skip
 
+OWNERS = {"Customer": "CUSTOMER", "Order": "ORDER", "Product": "PRODUCT"}  # of metafields
+
 
 @dataclass
 class Settings:
@@ -35,11 +37,13 @@ class Settings:
     state: str = "open"  # open, frozen, forbidden, absent, locked, suspicious
     token: str = ""  # "" = any that does not hold "bad" or "revoked"
     scopes: Sequence[str] = (
-        "write_customers", "write_products", "write_inventory", "read_locations", "write_orders",
+        "write_customers", "write_products", "write_inventory", "read_locations", "write_orders", "read_all_orders",
+        "write_payment_terms",
     )  # fmt: skip
     protected_data: bool = True
     search_lag_s: float = 0.0
     all_or_nothing: bool = True  # whether one refused row of a stock write refuses the others
+    cancel_takes_s: float = 0.0  # orderCancel goes on for so long after its answer
     served_version: str = "2026-10"
     capacity: float = 2000.0
     restore_rate: float = 100.0
@@ -56,34 +60,42 @@ class Shop:
     definitions: list[Row] = field(default_factory=list)
     made: int = 0
     writes: int = 0  # mutations that changed something
+    orders: dict[int, Row] = field(default_factory=dict)
     products: dict[int, Row] = field(default_factory=dict)
     locations: dict[int, Row] = field(default_factory=dict)
     levels: dict[str, Row] = field(default_factory=dict)  # "item@location"
-    once: dict[str, Row] = field(default_factory=dict)  # idempotency keys, with the input and answer of each
+    keys: dict[str, Row] = field(
+        default_factory=dict
+    )  # of mutations that happen once, with the input and answer of each
 
     def __post_init__(self) -> None:
         self.settings.name = self.settings.name or self.handle.replace("-", " ").title()
         self.emails: dict[str, int] = {}
         self.phones: dict[str, int] = {}
-        self.marks: dict[tuple[str, str], int] = {}  # (namespace.key, value) of unique metafields -> owner
+        self.marks: dict[tuple[str, str, str], int] = {}  # (kind, namespace.key, value) of unique metafields -> row
         self.owners: dict[int, int] = {}  # variant or inventory item -> product
-        # What the search index still shows, since when; customers and products never share an id.
-        self._seen: dict[int, tuple[float, Row | None]] = {}
+        self._seen: dict[
+            tuple[str, int], tuple[float, Row | None]
+        ] = {}  # what the search index still shows, since when
         if not self.locations:
             self.add_location("Main", number=80_000_000_000 + self.number % 1_000_000_000)
         self.index()
+
+    def rows(self, kind: str) -> dict[int, Row]:
+        """All of one kind: ``Customer``, ``Order``, ``Product``."""
+        return {"Order": self.orders, "Product": self.products}.get(kind, self.customers)
 
     @property
     def number(self) -> int:
         return 60_000_000_000 + zlib.crc32(self.handle.encode()) % 1_000_000_000
 
     def index(self) -> None:
-        """Rebuilds the look-ups from the customers."""
+        """Rebuilds the look-ups from the rows."""
         self.emails.clear()
         self.phones.clear()
         self.marks.clear()
         self.owners.clear()
-        for row in (*self.customers.values(), *self.products.values()):
+        for row in (*self.customers.values(), *self.products.values(), *self.orders.values()):
             self._enter(row)
 
     def add_location(self, name: str, *, number: int = 0, active: bool = True, service: bool = False) -> int:
@@ -131,30 +143,26 @@ class Shop:
         return (None, complaints) if complaints else (self.store(changed), [])
 
     def store(self, row: Row) -> Row:
-        """Puts a customer into the shop as it is now."""
-        return self.put(self.customers, row)
-
-    def put(self, rows: dict[int, Row], row: Row) -> Row:
-        """The same for any kind of row."""
-        key = _int(row["id"])
-        before = rows.get(key)
-        self._remember(key, before)
+        """Puts a customer, or another row that says its ``kind``, into the shop as it is now."""
+        key, kind = _int(row["id"]), kind_of(row)
+        before = self.rows(kind).get(key)
+        self._remember(kind, key, before)
         if before is not None:
             self._leave(before)
         row["updatedAt"] = self.stamp()
-        rows[key] = row
+        self.rows(kind)[key] = row
         self._enter(row)
         self.writes += 1
         return row
 
     def remove(self, key: int) -> None:
         """Raises KeyError for a customer that is not there."""
-        self.drop(self.customers, key)
+        self.drop("Customer", key)
 
-    def drop(self, rows: dict[int, Row], key: int) -> None:
+    def drop(self, kind: str, key: int) -> None:
         """The same for any kind of row."""
-        row = rows.pop(key)
-        self._remember(key, row)
+        row = self.rows(kind).pop(key)
+        self._remember(kind, key, row)
         self._leave(row)
 
     def merge(self, keep: int, gone: int) -> Row:
@@ -168,9 +176,17 @@ class Shop:
         row["metafields"] = {**_dict(left["metafields"]), **_dict(row["metafields"])}
         return self.store(row)
 
-    def by_gid(self, gid: object) -> Row | None:
+    def by_gid(self, gid: object, kind: str = "Customer") -> Row | None:
         found = _GID.fullmatch(str(gid))
-        return self.customers.get(int(found[2])) if found and found[1] == "Customer" else None
+        return self.rows(kind).get(int(found[2])) if found and found[1] == kind else None
+
+    def owner(self, gid: object) -> Row | None:
+        """A row of whatever kind the id speaks of."""
+        return next((row for kind in OWNERS if (row := self.by_gid(gid, kind)) is not None), None)
+
+    def product_of(self, part: int) -> Row | None:
+        """The product that a variant or an inventory item belongs to, by its number."""
+        return self.products.get(self.owners.get(part, 0))
 
     def by_email(self, email: str) -> Row | None:
         return self.customers.get(self.emails.get(email.strip().lower(), 0))
@@ -178,35 +194,32 @@ class Shop:
     def by_phone(self, phone: str) -> Row | None:
         return self.customers.get(self.phones.get(phone.strip(), 0))
 
-    def by_mark(self, namespace: str, key: str, value: str) -> Row | None:
-        return self.customers.get(self.marks.get((f"{namespace}.{key}", value), 0))
+    def by_mark(self, namespace: str, key: str, value: str, kind: str = "Customer") -> Row | None:
+        return self.rows(kind).get(self.marks.get((kind, f"{namespace}.{key}", value), 0))
 
-    def definition(self, namespace: str, key: str, owner: str = "CUSTOMER") -> Row | None:
-        wanted = (namespace, key, owner)
-        found = (row for row in self.definitions if (row["namespace"], row["key"], owner_type(row)) == wanted)
-        return next(found, None)
-
-    def product_by_mark(self, namespace: str, key: str, value: str) -> Row | None:
-        return self.products.get(self.marks.get((f"PRODUCT {namespace}.{key}", value), 0))
+    def definition(self, namespace: str, key: str, kind: str = "Customer") -> Row | None:
+        wanted = (OWNERS[kind], namespace, key)
+        rows = self.definitions
+        return next((row for row in rows if (row["ownerType"], row["namespace"], row["key"]) == wanted), None)
 
     # -- the search index, which may lag
 
-    def searchable(self, kind: str = "CUSTOMER") -> list[Row]:
-        """The customers, or the products, as the search index shows them."""
+    def searchable(self, kind: str = "Customer") -> list[Row]:
+        """The rows of a kind as the search index shows them."""
         lag, now = self.settings.search_lag_s, self.now()
-        shown = dict(self.customers if kind == "CUSTOMER" else self.products)
-        for key, (since, row) in list(self._seen.items()):
+        shown = dict(self.rows(kind))
+        for (of, key), (since, row) in list(self._seen.items()):
             if now - since >= lag:
-                del self._seen[key]
-            elif row is None:
+                del self._seen[of, key]
+            elif of == kind and row is None:
                 shown.pop(key, None)
-            elif owner_type(row) == kind:
+            elif of == kind and row is not None:
                 shown[key] = row
         return list(shown.values())
 
-    def _remember(self, key: int, before: Row | None) -> None:
+    def _remember(self, kind: str, key: int, before: Row | None) -> None:
         if self.settings.search_lag_s:
-            self._seen.setdefault(key, (self.now(), before))
+            self._seen.setdefault((kind, key), (self.now(), before))
 
     # -- the parts of a write
 
@@ -274,7 +287,7 @@ class Shop:
             if said:
                 complaints.append(_complaint((*path, str(number), said[0]), said[1]))
                 continue
-            definition = self.definition(namespace, key, owner_type(row)) or {}
+            definition = self.definition(namespace, key, kind_of(row)) or {}
             before = _dict(kept.get(f"{namespace}.{key}") or {})
             kept[f"{namespace}.{key}"] = {
                 "id": before.get("id") or self.next_id(), "namespace": namespace, "key": key, "value": value,
@@ -288,10 +301,10 @@ class Shop:
         self, row: Row, namespace: str, key: str, value: str, given: object
     ) -> tuple[str, str] | None:
         """The member that is wrong and why; the first that applies."""
-        definition = self.definition(namespace, key, owner_type(row))
+        definition = self.definition(namespace, key, kind_of(row))
         there = _dict(_dict(row["metafields"]).get(f"{namespace}.{key}") or {})
         kind = (definition or {}).get("type") or given or there.get("type")
-        is_taken = self.marks.get((_mark(row, f"{namespace}.{key}"), value), row["id"]) != row["id"]
+        is_taken = self.marks.get((kind_of(row), f"{namespace}.{key}", value), row["id"]) != row["id"]
         checks = (
             (not kind, "type", "Type can't be blank"),
             (definition is None and kind == "id", "type", "Type id needs a metafield definition"),
@@ -336,7 +349,7 @@ class Shop:
             self.owners[_int(variant["id"])] = self.owners[_int(_dict(variant["item"])["id"])] = key
         for name, metafield in _dict(row["metafields"]).items():
             if _dict(metafield)["type"] == "id":
-                self.marks[_mark(row, name), str(_dict(metafield)["value"])] = key
+                self.marks[kind_of(row), name, str(_dict(metafield)["value"])] = key
 
     def _leave(self, row: Row) -> None:
         self.emails.pop(str(row.get("email")), None)
@@ -345,7 +358,7 @@ class Shop:
             self.owners.pop(_int(variant["id"]), None)
             self.owners.pop(_int(_dict(variant["item"])["id"]), None)
         for name, metafield in _dict(row["metafields"]).items():
-            self.marks.pop((_mark(row, name), str(_dict(metafield)["value"])), None)
+            self.marks.pop((kind_of(row), name, str(_dict(metafield)["value"])), None)
 
     # -- storing
 
@@ -353,32 +366,29 @@ class Shop:
         return {
             "settings": asdict(self.settings), "customers": list(self.customers.values()),
             "definitions": self.definitions, "made": self.made, "writes": self.writes,
-            "products": list(self.products.values()), "locations": list(self.locations.values()),
-            "levels": self.levels, "once": self.once,
+            "orders": list(self.orders.values()), "products": list(self.products.values()),
+            "locations": list(self.locations.values()), "levels": self.levels, "keys": self.keys,
         }  # fmt: skip
 
     @classmethod
     def restored(cls, handle: str, now: Callable[[], float], state: Mapping[str, object]) -> "Shop":
         known = {column.name for column in fields(Settings)}
         settings = Settings(**{name: value for name, value in _dict(state["settings"]).items() if name in known})  # type: ignore[arg-type]  # our own file, checked by name
-        customers = {_int(_dict(row)["id"]): _dict(row) for row in _list(state["customers"])}
-        definitions = [_dict(row) for row in _list(state["definitions"])]
-        products, locations = (
-            {_int(_dict(row)["id"]): _dict(row) for row in _list(state.get(name))} for name in ("products", "locations")
+        customers, orders, products, locations = (
+            {_int(_dict(row)["id"]): _dict(row) for row in _list(state.get(kind))}
+            for kind in ("customers", "orders", "products", "locations")
         )
-        levels, once = ({key: _dict(row) for key, row in _dict(state.get(name)).items()} for name in ("levels", "once"))
-        made, writes = _int(state["made"]), _int(state["writes"])
-        return cls(handle, now, settings, customers, definitions, made, writes, products, locations, levels, once)
+        levels, keys = ({key: _dict(row) for key, row in _dict(state.get(name)).items()} for name in ("levels", "keys"))
+        return cls(
+            handle, now, settings, customers=customers, orders=orders, products=products, locations=locations,
+            levels=levels, keys=keys, definitions=[{"ownerType": "CUSTOMER", **_dict(row)} for row in _list(state["definitions"])],
+            made=_int(state["made"]), writes=_int(state["writes"]),
+        )  # fmt: skip
 
 
-def owner_type(row: Row) -> str:
-    """Whose row it is, or whose metafields a definition is for, as a member of ``MetafieldOwnerType``."""
-    return str(row.get("ownerType") or "CUSTOMER")
-
-
-def _mark(row: Row, name: str) -> str:
-    owner = owner_type(row)
-    return name if owner == "CUSTOMER" else f"{owner} {name}"
+def kind_of(row: Row) -> str:
+    """``Customer``, ``Order`` or ``Product``."""
+    return str(row.get("kind") or "Customer")
 
 
 def default_address(row: Row) -> Row | None:

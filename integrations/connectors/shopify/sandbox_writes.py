@@ -5,28 +5,30 @@ from copy import deepcopy
 
 from graphql import GraphQLError
 
-from integrations.connectors.shopify import sandbox_inventory, sandbox_products
+from integrations.connectors.shopify import sandbox_inventory, sandbox_orders, sandbox_products, sandbox_refunds
 from integrations.connectors.shopify.sandbox_call import Info, call_of, gid
-from integrations.connectors.shopify.sandbox_inventory import ONCE, once
+from integrations.connectors.shopify.sandbox_idempotency import Again, as_it_was, once
 from integrations.connectors.shopify.sandbox_reads import shown_address, shown_definition
-from integrations.connectors.shopify.sandbox_shop import Row, Shop, add_tags, owner_type, remove_tags
+from integrations.connectors.shopify.sandbox_shop import OWNERS, Row, Shop, add_tags, remove_tags
 
 Act = Callable[[Shop, Row], Row]
 
 
 def mutation(name: str, act: Act) -> Callable[..., object]:
+    """The resolver of a mutation. One of ``ONCE`` must be idempotent: see ``sandbox_idempotency.py``."""
+
     def resolve(_: object, info: Info, **given: object) -> object:
         call = call_of(info)
-        call.need(_scope(name, given), name)
+        call.need(scope_of(name, given), name)
         planned = call.planned(name)
         if planned is None or planned.applies:
             before = call.shop.writes
-            answer = once(call.shop, given, name, info) if name in ONCE else act(call.shop, given)
+            answer = once(info, name, given, act, ONCE[name]) if name in ONCE else act(call.shop, given)
             call.writes += call.shop.writes > before
         if planned is None:
             return answer
         if planned.user_error is not None:
-            return {"userErrors": [planned.user_error]}
+            return {"userErrors": [planned.user_error], "orderCancelUserErrors": [planned.user_error]}
         raise GraphQLError(planned.message, extensions={"code": planned.code})
 
     return resolve
@@ -78,11 +80,11 @@ def _address_write(shop: Shop, given: Row) -> Row:
 
 def _tags(change: Callable[[Row, object], None]) -> Act:
     def act(shop: Shop, given: Row) -> Row:
-        row = deepcopy(_owner(shop, given["id"]))
+        row = deepcopy(shop.owner(given["id"]))
         if row is None:
             return {"userErrors": [{"field": ["id"], "message": "Resource does not exist"}]}
         change(row, given["tags"])
-        return {"node": _keep(shop, row), "userErrors": []}
+        return {"node": shop.store(row), "userErrors": []}
 
     return act
 
@@ -90,17 +92,13 @@ def _tags(change: Callable[[Row, object], None]) -> Act:
 def _define(shop: Shop, given: Row) -> Row:
     wish = _inner(given, "definition")
     namespace, key = str(wish.get("namespace") or "app--1"), str(wish["key"])
-    owner = str(wish["ownerType"])
-    if shop.definition(namespace, key, owner) is not None:
-        said = {
-            "field": ["definition", "key"],
-            "message": "Key is in use for metafields of this owner.",
-            "code": "TAKEN",
-        }
+    kind = next((kind for kind, owner in OWNERS.items() if owner == wish["ownerType"]), "Customer")
+    if shop.definition(namespace, key, kind) is not None:
+        said = {"field": ["definition", "key"], "message": f"Key is in use for {kind} metafields.", "code": "TAKEN"}
         return {"createdDefinition": None, "userErrors": [said]}
     made: Row = {
         "id": shop.next_id(), "name": wish["name"], "namespace": namespace, "key": key, "type": wish["type"],
-        "description": wish.get("description"), "ownerType": owner,
+        "description": wish.get("description"), "ownerType": wish["ownerType"],
     }  # fmt: skip
     shop.definitions.append(made)
     shop.writes += 1
@@ -110,7 +108,7 @@ def _define(shop: Shop, given: Row) -> Row:
 def _metafields_set(shop: Shop, given: Row) -> Row:
     changed: list[Row] = []
     for number, entry in enumerate(_rows(given, "metafields")):
-        row = deepcopy(_owner(shop, entry["ownerId"]))
+        row = deepcopy(shop.owner(entry["ownerId"]))
         path = ("metafields", str(number))
         if row is None:
             said = {
@@ -125,39 +123,41 @@ def _metafields_set(shop: Shop, given: Row) -> Row:
             return {"metafields": [], "userErrors": told}
         changed.append(row)
     for row in changed:
-        _keep(shop, row)
+        shop.store(row)
     return {"metafields": [], "userErrors": []}
 
 
 def _metafields_delete(shop: Shop, given: Row) -> Row:
     deleted: list[Row | None] = []
     for entry in _rows(given, "metafields"):
-        row = deepcopy(_owner(shop, entry["ownerId"]))
+        row = deepcopy(shop.owner(entry["ownerId"]))
         kept = row["metafields"] if row else None
         if row is None or not isinstance(kept, dict) or kept.pop(f"{entry['namespace']}.{entry['key']}", None) is None:
             deleted.append(None)
             continue
-        _keep(shop, row)
+        shop.store(row)
         deleted.append(entry)
     return {"deletedMetafields": deleted, "userErrors": []}
 
 
-def _owner(shop: Shop, gid: object) -> Row | None:
-    """The customer or product with this global id."""
-    return sandbox_products.by_gid(shop, gid) or shop.by_gid(gid)
-
-
-def _keep(shop: Shop, row: Row) -> Row:
-    return shop.put(shop.products, row) if owner_type(row) == "PRODUCT" else shop.store(row)
-
-
-def _scope(name: str, given: Row) -> str:
+def scope_of(name: str, given: Row) -> str:
     """The scope that a mutation needs; that of tags and metafields goes by whose they are."""
-    if name.startswith("inventory"):
-        return "write_inventory"
-    told = str(_inner(given, "definition").get("ownerType") or "").lower() + str(given.get("id") or "").lower()
+    known = next((scope for prefix, scope in _SCOPES.items() if name.startswith(prefix)), None)
+    if known is not None:
+        return known
+    told = f"{_inner(given, 'definition').get('ownerType')} {given.get('id')}".lower()
     told += "".join(str(entry.get("ownerId")).lower() for entry in _rows(given, "metafields"))
-    return "write_products" if name.startswith("product") or "product" in told else "write_customers"
+    return next((scope for prefix, scope in _SCOPES.items() if prefix in told), "write_customers")
+
+
+# By what a mutation's name begins with. None of them: of customers, or of whatever carries metafields and tags.
+_SCOPES = {
+    "inventory": "write_inventory",
+    "order": "write_orders",
+    "paymentTerms": "write_payment_terms",
+    "product": "write_products",
+    "refund": "write_orders",
+}
 
 
 def _inner(given: Row, name: str) -> Row:
@@ -179,10 +179,17 @@ MUTATIONS: dict[str, Act] = {
     "customerSmsMarketingConsentUpdate": _consent("sms", "smsMarketingConsent"),
     **sandbox_products.MUTATIONS,
     **sandbox_inventory.MUTATIONS,
-    **ONCE,
+    **sandbox_orders.MUTATIONS,
+    "refundCreate": sandbox_refunds.create,
     "tagsAdd": _tags(add_tags),
     "tagsRemove": _tags(remove_tags),
     "metafieldDefinitionCreate": _define,
     "metafieldsSet": _metafields_set,
     "metafieldsDelete": _metafields_delete,
+}
+ONCE: dict[str, Again] = {
+    "inventoryActivate": as_it_was,
+    "inventoryAdjustQuantities": as_it_was,
+    "inventorySetQuantities": as_it_was,
+    "refundCreate": sandbox_refunds.again,
 }

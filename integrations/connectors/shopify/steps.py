@@ -30,35 +30,35 @@ class Job:
     variables: Mapping[str, object]
 
 
+Plan = Callable[[WriteItem, str], Job | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """How one stream is written.
+    """How one stream's steps are sent and understood.
 
-    ``plan`` gives an item's next step, None if nothing is left to do, and raises RecordError for values that cannot be
-    sent. ``answer`` is the record after the step. ``refuse`` explains a mutation's ``userErrors``; the flag says that
-    the marker was among what was sent.
+    ``answer`` is the record after the step. ``refuse`` explains a mutation's ``userErrors``; the flag says that the
+    marker was among what was sent.
     """
 
     title: str
     shapes: Mapping[str, Shape]
-    plan: Callable[[WriteItem, str], Job | None]
     answer: Callable[[Job, payload.Json, Withheld, Selection], Record]
     refuse: Callable[[Sequence[UserError], Job, bool], SyncError]
 
 
-def write_steps(
-    client: Client, items: Sequence[WriteItem], *, writer: Writer, selected: Selection, marker: str
-) -> Sequence[Written]:
+def write_steps(items: Sequence[WriteItem], *, plan: Plan, run: "Run") -> Sequence[Written]:
     """The next step of every item. An item that needs none answers its record as it was.
 
-    Raises what concerns the connection (AccountError, Throttled, VendorChanged) only when nothing at all was written;
+    ``plan`` gives an item's next step, None if nothing is left to do, and raises RecordError for values that cannot be
+    sent. Raises what concerns the connection (AccountError, Throttled, VendorChanged) only when nothing at all was written;
     otherwise, and for a lost answer, the error is the outcome of each item it hit.
     """
     outcomes: dict[str, Written] = {}
     jobs: list[Job] = []
     for item in items:
         try:
-            job = writer.plan(item, marker)
+            job = plan(item, run.marker)
         except RecordError as error:
             outcomes[item.ref] = Written(item.ref, error=error)
         else:
@@ -66,7 +66,7 @@ def write_steps(
                 outcomes[item.ref] = Written(item.ref, item.current)
             else:
                 jobs.append(job)
-    outcomes |= Run(client, writer, selected, marker).all(jobs)
+    outcomes |= run.all(jobs)
     return [outcomes[item.ref] for item in items]
 
 

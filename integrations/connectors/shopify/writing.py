@@ -14,7 +14,7 @@ from integrations.connectors.shopify.markers import (
     removed_tags,
 )
 from integrations.connectors.shopify.operations import SHAPES, Selection, Step, members, selection
-from integrations.connectors.shopify.steps import Job, Withheld, Writer, over, write_steps
+from integrations.connectors.shopify.steps import Job, Run, Withheld, Writer, over, write_steps
 from integrations.core.errors import Rejected
 from integrations.core.records import Record
 from integrations.core.values import Value
@@ -30,7 +30,7 @@ _CONSENT = {True: "SUBSCRIBED", False: "UNSUBSCRIBED"}
 def write_many(client: Client, items: Sequence[WriteItem], fields: frozenset[str], marker: str) -> Sequence[Written]:
     """The next step of every item; see ``steps.write_steps`` for what is raised."""
     selected = selection(fields | {marker})
-    return write_steps(client, items, writer=_WRITER, selected=selected, marker=marker)
+    return write_steps(items, plan=_plan, run=Run(client, _WRITER, selected, marker))
 
 
 def _refuse(errors: Sequence[UserError], job: Job, marks: bool) -> Rejected:
@@ -151,4 +151,4 @@ def countries() -> frozenset[str]:
     return members("CountryCode")
 
 
-_WRITER = Writer("Customers", SHAPES, _plan, _record, _refuse)
+_WRITER = Writer("Customers", SHAPES, _record, _refuse)

@@ -4,10 +4,12 @@ from typing import Any
 
 from integrations.connectors.sandbox_kit import Server
 from integrations.connectors.shopify.sandbox import ShopifyVendor, serve
+from integrations.connectors.shopify.sandbox_orders import MUTATIONS, edit
 from integrations.connectors.shopify.sandbox_products import add_product
 from tests.contract.desk import Rig, StreamRig
 
 SHOP = "harbour-physio"
+_REFERRER = frozenset({"metafields.clinic.referrer"})
 
 
 def _add(server: Server[Any], count: int) -> None:
@@ -46,14 +48,33 @@ def _touch_product(server: Server[Any]) -> str:
     shop = server.vendor.shop(SHOP)
     row = next(iter(shop.products.values()))
     server.clock.advance(60)
-    shop.put(shop.products, {**row, "title": "Tape, changed"})
+    shop.store({**row, "title": "Tape, changed"})
     return str(row["id"])
+
+
+def _add_orders(server: Server[Any], count: int) -> None:
+    shop = server.vendor.configure(SHOP, capacity=1_000_000.0, restore_rate=1_000_000.0)
+    referrer = {"namespace": "clinic", "key": "referrer", "type": "single_line_text_field", "value": "GP"}
+    price = {"shopMoney": {"amount": "110.00", "currencyCode": "AUD"}}
+    line = {"title": "Services", "quantity": 1, "priceSet": price, "taxable": False, "requiresShipping": False}
+    for _ in range(count):
+        told = MUTATIONS["orderCreate"](shop, {"order": {"lineItems": [line], "metafields": [referrer]}})
+        assert not told["userErrors"]
+
+
+def _touch_order(server: Server[Any]) -> str:
+    shop = server.vendor.shop(SHOP)
+    key = next(iter(shop.orders))
+    server.clock.advance(60)
+    edit(shop, key, {"note": "changed"})
+    return str(key)
 
 
 def _serve() -> Server[Any]:
     server = serve()
     _add(server, 5)
     _add_products(server, 5)
+    _add_orders(server, 5)
     return server
 
 
@@ -65,10 +86,11 @@ RIG = Rig(
     domain="myshopify.com",
     typed=SHOP,
     streams={
-        "customers": StreamRig(add=_add, touch=_touch, open_fields=frozenset({"metafields.clinic.referrer"})),
+        "customers": StreamRig(add=_add, touch=_touch, open_fields=_REFERRER),
         "products": StreamRig(
             add=_add_products, touch=_touch_product, open_fields=frozenset({"metafields.clinic.shelf"})
         ),
+        "orders": StreamRig(add=_add_orders, touch=_touch_order, open_fields=_REFERRER),
     },
     personal=("owner@example.com", "hello@example.com"),
 )

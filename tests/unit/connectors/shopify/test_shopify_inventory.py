@@ -126,16 +126,14 @@ def test_a_level_whose_item_is_gone_is_absent() -> None:
 
 def test_a_linked_level_whose_product_got_a_second_variant_is_refused() -> None:
     client = ready()
-    product, _ = shelf(client)
+    product, number = shelf(client)
     row = client.shop.products[int(product)]
     other = variants(add_product(client.shop, variants=[{"sku": "M"}]))[0]
-    client.shop.put(client.shop.products, {**row, "variants": [*row["variants"], other]})
-    [key] = [record.key for record in look(client, product) if record] or [
-        f"{row['variants'][0]['item']['id']}@{place_of(client)}"
-    ]
-    record = read_many(client, [key], FIELDS)[key]
+    client.shop.store({**row, "variants": [*row["variants"], other]})
+    assert look(client, product) == [None]
+    [record] = read_many(client, [f"{number}@{place_of(client)}"], FIELDS).values()
     [outcome] = write(client, item_for(client, record, product, Decimal(9)))
-    assert code_of(outcome.error) == "shopify.product_has_variants"
+    assert code_of(outcome.error) == "shopify.product_has_variants" and level(client, number)["available"] == 3
 
 
 def test_many_levels_are_looked_up_below_a_thousand_points() -> None:

@@ -1,5 +1,6 @@
 """Products are found by marker and exact SKU, made whole, and changed step by step without touching what is not ours."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -235,7 +236,7 @@ def test_a_definition_somebody_deleted_is_made_again_for_products() -> None:
     made(client)
     forget_definitions(client.shop)
     assert look(client, Wanted("88", "88", {}))["88"].by_marker == ()
-    assert client.shop.definition("suture", "cliniko_product_id", "PRODUCT")
+    assert client.shop.definition("suture", "cliniko_product_id", "Product")
     assert client.shop.definition("suture", "cliniko_product_id") is None
 
 
@@ -253,13 +254,12 @@ def test_everything_is_read_whatever_its_status() -> None:
 
 def test_changes_are_those_since_the_watermark() -> None:
     client = ready()
-    made(client)
+    old = made(client)
+    assert old.changed_at is not None
     client.sandbox.clock.advance(3600)
-    since = read_page(client, Ask(None, FIELDS), None)
     row = add_product(client.shop, title="Late", status="DRAFT")
-    later = max(record.changed_at for record in since.records if record.changed_at)
-    page = read_page(client, Ask(later.replace(minute=(later.minute + 1) % 60), FIELDS), None)
-    assert str(row["id"]) in {record.key for record in page.records}
+    page = read_page(client, Ask(old.changed_at + timedelta(minutes=1), FIELDS), None)
+    assert [record.key for record in page.records] == [str(row["id"])]
     query = client.sent[-1]["variables"]["query"]
     assert query.startswith("status:active,draft,archived,unlisted updated_at:>='")
 
