@@ -6,9 +6,11 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import expect
 
+from integrations.connectors.cliniko import sandbox_invoices as bills
 from integrations.models import Flow, Run
 from integrations.services import backfill
 from tenants.walls import app_now, tenant_tx
+from tests.browser import looking
 from tests.browser.window import PHONE, Visit
 from tests.conftest import House
 from tests.stage import Stage, stage
@@ -92,3 +94,56 @@ def test_the_numbers_move_by_themselves_and_keep_the_focus(visit: Visit, people:
         Run.objects.filter(is_backfill=True, state="running").update(read=6_500, created=5_000)
     expect(ana.page.locator("#history-now")).to_contain_text("6,500", timeout=12_000)
     expect(ana.page.locator("button:has-text('Pause')")).to_be_focused()
+
+
+@LOOKS
+def test_a_value_without_a_line_is_mapped_and_tried(
+    visit: Visit, people: House, on_stage: Stage, width: int, dark: bool
+) -> None:
+    on_stage.join("invoices-to-orders")
+    olga = visit(width=width, dark=dark)
+    olga.sign_in(people.olga)
+    flow = f"/clinic/integrations/flow/{on_stage.flow_id}"
+    olga.goto(f"{flow}/values/")
+    olga.looks_right("values-empty")
+    keys = [bills.add_invoice(on_stage.world, [{"price": "100"}], status=status) for status in (25, 25, 20, 10)]
+    on_stage.sync()
+    olga.goto(f"{flow}/values/")
+    olga.looks_right("values")
+    olga.shot("values-whole", whole=True)
+    olga.page.select_option("select[aria-label='What 25 becomes']", "mark_paid")
+    olga.page.fill("[name=asked]", str(keys[0]))
+    olga.send("button:has-text('Try it')")
+    expect(olga.page.locator(".su-trial")).to_contain_text("would be created")
+    olga.shot("values-tried", whole=True)
+    olga.page.fill("[name=add-status-key]", "60")
+    olga.send("button:has-text('Publish')")
+    expect(olga.page.locator("body")).to_contain_text("Choose what 60 becomes.")
+    olga.looks_right("values-fault")
+    olga.page.fill("[name=add-status-key]", "")
+    olga.send("button:has-text('Publish')")
+    expect(olga.page.locator("body")).to_contain_text("2 held records are tried again.")
+    olga.looks_right("values-published")
+    olga.goto(f"{flow}/settings/")
+    olga.shot("settings", whole=True)
+    vik = visit(width=width, dark=dark)
+    vik.sign_in(people.vik)
+    vik.goto(f"{flow}/values/")
+    vik.looks_right("values-viewer")
+
+
+def test_a_line_is_given_by_keyboard(visit: Visit, people: House, on_stage: Stage) -> None:
+    on_stage.join("invoices-to-orders")
+    bills.add_invoice(on_stage.world, [{"price": "100"}], status=25)
+    on_stage.sync()
+    olga = visit()
+    olga.sign_in(people.olga)
+    olga.goto(f"/clinic/integrations/flow/{on_stage.flow_id}/values/")
+    names = looking.keyboard_path(olga.page, most=120)
+    assert names.index("What 25 becomes") < names.index("What anything else becomes") < names.index("Publish")
+    olga.page.focus("select[aria-label='What 25 becomes']")
+    olga.page.keyboard.type("Leave out")
+    olga.page.focus("button:has-text('Publish')")
+    with olga.page.expect_navigation():
+        olga.page.keyboard.press("Enter")
+    expect(olga.page.locator("body")).to_contain_text("Published as revision 2: Invoice status")

@@ -15,5 +15,5 @@ def text(response: Any) -> str:
     return re.sub(r"\s+", " ", response.content.decode())
 
 
-def post(client: Client, flow_id: int, tab: str, site: str = "agency", **given: str) -> Any:
+def post(client: Client, flow_id: int, tab: str, site: str = "agency", **given: Any) -> Any:
     return client.post(f"/{site}/integrations/flow/{flow_id}/{tab}/", given)
