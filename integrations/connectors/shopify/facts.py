@@ -12,6 +12,7 @@ from integrations.connectors.shopify.inventory import INVENTORY
 from integrations.connectors.shopify.orders import ORDERS
 from integrations.connectors.shopify.probe import verify
 from integrations.connectors.shopify.products import PRODUCTS
+from integrations.connectors.shopify.sales import SALES
 from integrations.toolkit.addresses import https_origin
 from integrations.toolkit.http import Limit, LimitStyle
 from integrations.toolkit.refusals import ErrorRule, account_error
@@ -97,7 +98,7 @@ SHOPIFY = Connector(
     ),
     # Start values of the oldest plans; every answer says what holds for this shop.
     limit=Limit(LimitStyle.POINTS, amount=50, per_s=1, capacity=1000),
-    streams=(CUSTOMERS, PRODUCTS, INVENTORY, ORDERS),
+    streams=(CUSTOMERS, PRODUCTS, INVENTORY, ORDERS, SALES),
     normalise_account=normalise_account,
     origin=origin,
     headers=headers,
