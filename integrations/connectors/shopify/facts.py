@@ -86,7 +86,8 @@ SHOPIFY = Connector(
             secret=True,
             help="From the shop's admin: Settings, Apps and sales channels, Develop apps, the app, API credentials. "
             "The app needs the scopes read_customers and write_customers; flows of products need write_products, those of "
-            "stock write_inventory and read_locations, those of orders write_orders.",
+            "stock write_inventory and read_locations, those of orders write_orders, those of sales read_orders and "
+            "read_products.",
         ),
         Credential(
             "webhook_secret",
