@@ -29,7 +29,7 @@ from integrations.models import (
     Run,
     RunState,
 )
-from integrations.services import desk
+from integrations.services import backfill, desk
 from integrations.services.quota import share_used
 from tenants.admin import EDITORS, OWNERS
 from tenants.models import Tenant
@@ -385,7 +385,23 @@ def _flows(one: Standing, site: SutureSite) -> list[dict[str, Any]]:
         cursor.execute(_UNLINKED, {"clinic": one.clinic.pk, "most": OPEN_MAX})
         missing = dict(cursor.fetchall())
     names = {connection.pk: str(connection) for connection in one.connections}
-    return [_flow(flow, names, linked.get(flow.pk, 0), missing.get(flow.pk, 0), site) for flow in one.flows]
+    live = Run.objects.filter(tenant_id=one.clinic.pk, is_backfill=True, state__in=backfill.LIVE)
+    backfills = {run.flow_id: run for run in live}
+    return [
+        _flow(flow, names, linked.get(flow.pk, 0), missing.get(flow.pk, 0), site)
+        | {"history": _history(backfills.get(flow.pk), one.now)}
+        for flow in one.flows
+    ]
+
+
+def _history(run: Run | None, now: datetime) -> str:
+    """How far a backfill is, in a word or two."""
+    if run is None:
+        return ""
+    if run.state == RunState.PAUSED:
+        return "History is paused"
+    share = backfill.progress(run, now).share
+    return "Bringing in history" if share is None else f"Bringing in history: {int(100 * share)} %"
 
 
 def _flow(flow: Flow, names: dict[int, str], linked: int, missing: int, site: SutureSite) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The boxes of a flow's settings, its schedule and pilot list, and of a new flow."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -35,6 +36,14 @@ def _setting_field(setting: Choice | FreeText, value: str) -> forms.Field:
     return forms.ChoiceField(
         label=setting.label, help_text=setting.help, choices=choices, initial=value, widget=forms.RadioSelect
     )
+
+
+def add_faults(form: forms.Form, faults: Mapping[str, Sequence[str]]) -> None:
+    """Sentences beside the boxes they are about; those about none at the form's head."""
+    for where, sentences in faults.items():
+        name = where.removeprefix("settings.")
+        for sentence in sentences:
+            form.add_error(name if name in form.fields else None, sentence)
 
 
 class ScheduleForm(forms.Form):

@@ -1,27 +1,33 @@
 """What a flow's pages show: steps to live, previews, revisions, value maps, and changes in words."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import messages
 from django.db.models import Count, F, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest
 from django.utils.timesince import timesince
 
 from integrations.admin import rules
 from integrations.admin.setup import humble
 from integrations.admin.trials import ACTION_STATES, ACTIONS
-from integrations.admin.words import in_short
+from integrations.admin.words import in_short, lasted
 from integrations.flows import FLOW_KINDS
-from integrations.flows.kind import Config, FlowKind
+from integrations.flows.kind import Config
 from integrations.messages import message
-from integrations.models import ConnectionState, Delivery, DeliveryState, Flow, FlowRevision, Mode, Run
-from integrations.services import configuration
-from integrations.services.configuration import ANYTHING_ELSE, WRITING
+from integrations.models import ConnectionState, Delivery, DeliveryState, Flow, FlowRevision, Mode, Run, RunState
+from integrations.services import backfill, configuration
+from integrations.services.configuration import WRITING
+from integrations.services.freshness import MEASURED, Freshness
 from tenants.walls import app_now
+
+ENOUGH = 20
+UNDER_WAY: dict[str, str] = {RunState.RUNNING: "Bringing in history", RunState.PAUSED: "History is paused"}
+"""How a backfill is spoken of, by its run's state."""
 
 
 def counted(state: str) -> Coalesce:
@@ -32,16 +38,38 @@ def counted(state: str) -> Coalesce:
     return Coalesce(Subquery(counted, output_field=IntegerField()), 0)
 
 
+def state_of_backfill() -> Subquery:
+    """For the list of flows: the state of the backfill that is under way, or None."""
+    live = Run.objects.filter(
+        tenant_id=OuterRef("tenant_id"), flow_id=OuterRef("pk"), is_backfill=True, state__in=backfill.LIVE
+    )
+    return Subquery(live.values("state")[:1])
+
+
 def app_now_once(flow: Any) -> datetime:
     """The list's one clock reading."""
     return getattr(flow, "now", None) or app_now()
 
 
-def freshness(flow: Flow, now: datetime) -> str:
-    """How old the newest finished pass is, in words; "" while the flow is off or has none."""
+def behind(flow: Flow, now: datetime) -> str:
+    """How old the newest finished pass is, in words; "–" while the flow is off or has none."""
     if flow.mode == Mode.OFF or flow.last_success_at is None:
         return "–"
     return timesince(flow.last_success_at, now, depth=1)
+
+
+def arrivals(told: Freshness | None) -> str:
+    """How soon the changes of a day arrived, in a sentence; of fewer than twenty the slowest is told, not a share."""
+    if told is None:
+        return "No change was delivered in the last 24 hours, so there is nothing to measure yet."
+    p50, p95 = (lasted(timedelta(seconds=max(1, math.ceil(seconds)))) for seconds in (told.p50, told.p95))
+    if told.changes == 1:
+        return f"The one change of the last 24 hours arrived within {p95}."
+    how_many = f"{told.changes} changes"
+    if told.changes < ENOUGH:
+        return f"All {how_many} of the last 24 hours arrived within {p95}, half within {p50}."
+    latest = f"the latest {how_many}" if told.changes == MEASURED else f"{how_many} in the last 24 hours"
+    return f"19 of 20 changes arrive within {p95}, half within {p50}; {latest}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,31 +207,6 @@ def say_changed(request: HttpRequest, flow: Flow, changed: Iterable[str]) -> Non
         )
     else:
         messages.success(request, f"Kept: {', '.join(names)}.")
-
-
-def shown_maps(kind: FlowKind, config: Config) -> list[dict[str, Any]]:
-    return [
-        {
-            "spec": spec,
-            "lines": sorted(
-                {**spec.defaults, **config.value_maps.get(spec.name, {})}.items(),
-                key=lambda line: (line[0] == ANYTHING_ELSE, line[0]),
-            ),
-            "own": config.value_maps.get(spec.name, {}),
-        }
-        for spec in kind.value_maps
-    ]
-
-
-def read_maps(kind: FlowKind, given: QueryDict) -> dict[str, dict[str, str]]:
-    """``map-NAME-key`` and ``map-NAME-value`` come in pairs; an empty key or value takes the line away."""
-    maps = {}
-    for spec in kind.value_maps:
-        pairs = zip(given.getlist(f"map-{spec.name}-key"), given.getlist(f"map-{spec.name}-value"), strict=False)
-        lines = {key.strip(): value.strip() for key, value in pairs if key.strip() and value.strip()}
-        if lines:
-            maps[spec.name] = lines
-    return maps
 
 
 def has_row(where: str) -> bool:

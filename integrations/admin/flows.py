@@ -1,67 +1,49 @@
 """Flows: their list, and a page each with its fields, settings, schedule, preview and revisions."""
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from integrations.admin import rules
-from integrations.admin.flow_forms import FlowForm, ScheduleForm, SettingsForm
+from integrations.admin.backfills import history_tab
+from integrations.admin.flow_edits import fields_tab, settings_tab
+from integrations.admin.flow_forms import FlowForm, ScheduleForm, add_faults
+from integrations.admin.flow_page import FlowPage
 from integrations.admin.flow_shown import (
+    UNDER_WAY,
     app_now_once,
+    arrivals,
+    behind,
     besides,
     counted,
     ends_in_trouble,
-    freshness,
-    has_row,
     plan_counts,
     preview_line,
     previewed,
-    read_maps,
     revisions_of,
     say_changed,
-    shown_maps,
+    state_of_backfill,
     steps_to_live,
 )
-from integrations.admin.setup import SetupAdmin, clinic_of, faults_by_place, in_one_clinic, may_ask, said
-from integrations.admin.trials import ACTIONS, shown_trial
+from integrations.admin.setup import SetupAdmin, in_one_clinic, said
+from integrations.admin.trials import ACTIONS
+from integrations.admin.value_maps import values_tab
 from integrations.admin.words import flow_name
 from integrations.flows import FLOW_KINDS
-from integrations.flows.kind import Config
-from integrations.models import (
-    DeliveryState,
-    Flow,
-    FlowRevision,
-    Mode,
-    Run,
-)
-from integrations.services import configuration
-from integrations.services.configuration import WRITING, By, Refused, config_of
-from integrations.services.trial import try_record
+from integrations.models import DeliveryState, Flow, FlowRevision, Mode, Run
+from integrations.services import configuration, freshness
+from integrations.services.configuration import WRITING, By, Refused
 from tenants.admin import EDITORS
-from tenants.models import AGENCY_ROLES, Role
+from tenants.models import AGENCY_ROLES
 from tenants.sites import LiveView, agency_site, clinic_site, live_view
 from tenants.walls import app_now, narrow_to
-
-TABS = (
-    ("change", "Overview"),
-    ("fields", "Fields"),
-    ("settings", "Settings"),
-    ("values", "Value maps"),
-    ("schedule", "Schedule and pilot"),
-    ("preview", "Preview"),
-    ("revisions", "Revisions"),
-)
 
 MODES = (
     (Mode.OFF, "power_settings_new", "Off", "Nothing is read and nothing is written."),
@@ -93,6 +75,7 @@ class FlowAdmin(SetupAdmin):
         ("values", "values_view"),
         ("schedule", "schedule_view"),
         ("preview", "preview_view"),
+        ("backfill", "backfill_view"),
         ("revisions", "revisions_view"),
         ("mode", "mode_view"),
     )
@@ -102,8 +85,8 @@ class FlowAdmin(SetupAdmin):
         return columns if in_one_clinic() else ("clinic", *columns)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        counts = {"waiting_n": counted(DeliveryState.WAITING), "held_n": counted(DeliveryState.HELD)}
-        queryset: QuerySet[Any] = super().get_queryset(request).annotate(**counts)
+        more = {"waiting_n": counted(DeliveryState.WAITING), "held_n": counted(DeliveryState.HELD)}
+        queryset: QuerySet[Any] = super().get_queryset(request).annotate(**more, backfill_state=state_of_backfill())
         return queryset
 
     @admin.display(description="Clinic", ordering="tenant__name")
@@ -119,8 +102,10 @@ class FlowAdmin(SetupAdmin):
         return f"{flow.source} → {flow.target}"
 
     @admin.display(description="Mode", ordering="mode")
-    def mode_word(self, flow: Flow) -> SafeString:
-        return render_to_string("suture/state.html", {"state": "attention" if flow.stopped_code else flow.mode})
+    def mode_word(self, flow: Any) -> SafeString:
+        state = "attention" if flow.stopped_code else flow.mode
+        under_way = UNDER_WAY.get(flow.backfill_state, "")
+        return render_to_string("admin/integrations/flow/mode_cell.html", {"state": state, "under_way": under_way})
 
     @admin.display(description="Last success", ordering="last_success_at")
     def succeeded(self, flow: Flow) -> SafeString:
@@ -128,7 +113,7 @@ class FlowAdmin(SetupAdmin):
 
     @admin.display(description="Behind", ordering="last_success_at")
     def behind(self, flow: Flow) -> str:
-        return freshness(flow, app_now_once(flow))
+        return behind(flow, app_now_once(flow))
 
     @admin.display(description="Waiting", ordering="waiting_n")
     def waiting_count(self, flow: Any) -> int:
@@ -148,39 +133,28 @@ class FlowAdmin(SetupAdmin):
 
     # One flow
 
-    def frame(
-        self, request: HttpRequest, flow: Flow, tab: str, context: Mapping[str, Any], *, status: int = 200
-    ) -> HttpResponse:
-        """A page of a flow: its head, its tabs, and what the tab shows."""
-        whole = {
-            "flow": flow,
-            "kind": FLOW_KINDS[flow.kind],
-            "clinic": clinic_of(flow),
-            "words": rules.Words.of(flow),
-            "tabs": [(place, words, self.url(place, flow.pk)) for place, words in TABS],
-            "tab": tab,
-            "url": self.url(tab, flow.pk),
-            "mode_url": self.url("mode", flow.pk),
-            "history_url": self.url("history", flow.pk),
-            "connection_url": f"{self.admin_site.name}:integrations_connection_change",
-            **context,
-        }
-        return self.page(request, f"admin/integrations/flow/{tab}.html", self.shown(flow), whole, status)
+    def open(self, request: HttpRequest, object_id: str) -> FlowPage | None:
+        """The flow, or None: a foreign one is as absent as one that never was. Raises PermissionDenied."""
+        flow = self.row(request, object_id)
+        return FlowPage(self, request, flow) if flow else None
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        flow = self.row(request, object_id)
-        if flow is None:
+        page = self.open(request, object_id)
+        if page is None:
             return self.absent(request, object_id)
-        return self.frame(request, flow, "change", self.overview(request, flow))
+        return page.shown("change", self.overview(page))
 
-    def overview(self, request: HttpRequest, flow: Any) -> dict[str, Any]:
+    def overview(self, page: FlowPage) -> dict[str, Any]:
+        flow = page.flow
+        now = app_now()
         runs = list(Run.objects.filter(flow=flow).order_by("-started_at")[:RUNS_SHOWN])
         return {
             "waiting": flow.waiting_n,
             "held": flow.held_n,
-            "behind": freshness(flow, app_now()),
+            "behind": behind(flow, now),
+            "arrivals": arrivals(freshness.measured(flow.pk, now)) if flow.mode in WRITING else "",
             "runs": runs,
             "modes": [
                 {
@@ -188,23 +162,17 @@ class FlowAdmin(SetupAdmin):
                     "icon": icon,
                     "word": word,
                     "text": text,
-                    "may": mode not in WRITING or self.is_agency(request),
+                    "may": mode not in WRITING or page.is_agency,
                 }
                 for mode, icon, word, text in MODES
             ],
             "stopped": said(flow.stopped_code),
             "ends_in_trouble": ends_in_trouble(flow),
-            "is_due": flow.next_due_at is not None and flow.next_due_at <= app_now(),
+            "is_due": flow.next_due_at is not None and flow.next_due_at <= now,
             "steps": steps_to_live(flow, runs),
-            "desk_url": self._list_url("delivery", f"?flow__id__exact={flow.pk}"),
-            "runs_url": self._list_url("run", f"?flow__id__exact={flow.pk}"),
+            "desk_url": page.list_url("delivery"),
+            "runs_url": page.list_url("run"),
         }
-
-    def _list_url(self, model: str, query: str) -> str:
-        known = {one._meta.model_name: one for one in self.admin_site._registry}
-        if model not in known:
-            return ""
-        return reverse(f"{self.admin_site.name}:integrations_{model}_changelist") + query
 
     def mode_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """POST: changes the mode; what lets it write asks first."""
@@ -219,12 +187,8 @@ class FlowAdmin(SetupAdmin):
         if mode in WRITING and not self.is_agency(request):
             raise PermissionDenied
         if mode in WRITING and request.POST.get("sure") != "yes":
-            return self.frame(
-                request,
-                flow,
-                "mode",
-                {"mode": Mode(mode), "plans": plan_counts(flow), "url": self.url("change", flow.pk)},
-            )
+            asked = {"mode": Mode(mode), "plans": plan_counts(flow), "here": self.url("change", flow.pk)}
+            return FlowPage(self, request, flow).shown("mode", asked)
         try:
             with narrow_to(flow.tenant_id):
                 configuration.change_mode(flow, mode, by=self.by(request))
@@ -237,150 +201,63 @@ class FlowAdmin(SetupAdmin):
             )
         return back
 
-    # Fields
+    # Fields, settings, value maps, schedule
 
     @live_view
     def fields_view(self, request: HttpRequest, object_id: str) -> LiveView:
-        """The rules. POST ``do=try`` tries the form's rules on one record, ``do=publish`` keeps them."""
-        flow = self.row(request, object_id)
-        if flow is None:
-            return self.absent(request, object_id)
-        config, added = config_of(flow), rules.Added()
-        given = request.POST if request.method == "POST" else QueryDict()
-        may_edit = self.is_agency(request)
-        if given and may_edit and "rule-0-target" in given:
-            config, added = rules.read_form(flow, config, given)
-        shown: dict[str, Any] = {
-            "asked": given.get("asked", "").strip(),
-            "note": given.get("note", ""),
-            "may_edit": may_edit,
-        }
-        faults: dict[str, list[str]] = {}
-        if given.get("do") == "publish":
-            if not may_edit:
-                raise PermissionDenied
-            published, faults = self._publish(request, flow, config, added)
-            if published:
-                return redirect(self.url("fields", flow.pk))
-        elif given.get("do", "try") == "try" and shown["asked"]:
-            faults = faults_by_place(
-                configuration.config_faults(flow, configuration.tidy(FLOW_KINDS[flow.kind], config))
-            )
-            if not faults and not may_ask(request, flow.tenant_id):
-                faults = {"": ["That was often. Wait a minute, then try again."]}
-            if not faults:
-                trial = yield lambda: try_record(flow.tenant_id, flow.pk, shown["asked"], config=config)
-                shown["trial"] = shown_trial(
-                    trial, rules.Words.of(flow), is_masked=self.role(request) is Role.CLINIC_VIEWER
-                )
-        shown |= {
-            "editor": rules.editor(flow, config, faults, added),
-            "faults": [sentence for where, said_of in faults.items() if not has_row(where) for sentence in said_of],
-            "is_edited": config != config_of(flow),
-            "config": config,
-        }
-        return self.frame(request, flow, "fields", shown)
+        page = self.open(request, object_id)
+        return (yield from fields_tab(page)) if page else self.absent(request, object_id)
 
-    def _publish(
-        self, request: HttpRequest, flow: Flow, config: Config, added: rules.Added
-    ) -> tuple[bool, dict[str, list[str]]]:
-        if added.faults:
-            return False, {"": list(added.faults)}
-        seen = request.POST.get("revision", "")
-        try:
-            with narrow_to(flow.tenant_id):
-                changed = configuration.configure(
-                    flow,
-                    config=config,
-                    note=request.POST.get("note", ""),
-                    by=self.by(request),
-                    revision_seen=int(seen) if seen.isdigit() else None,
-                )
-        except Refused as refusal:
-            return False, faults_by_place(refusal.faults)
-        say_changed(request, flow, changed)
-        return True, {}
+    @live_view
+    def settings_view(self, request: HttpRequest, object_id: str) -> LiveView:
+        page = self.open(request, object_id)
+        return (yield from settings_tab(page)) if page else self.absent(request, object_id)
 
-    # Settings, value maps, schedule
-
-    def settings_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        flow = self.row(request, object_id)
-        if flow is None:
-            return self.absent(request, object_id)
-        kind, config = FLOW_KINDS[flow.kind], config_of(flow)
-        form = SettingsForm(kind, config, request.POST or None)
-        if request.method == "POST":
-            self.may(request)
-            if form.is_valid():
-                wanted = replace(config, settings=form.settings())
-                if self._keep(request, flow, form, config=wanted, note=form.cleaned_data["note"]):
-                    return redirect(self.url("settings", flow.pk))
-        return self.frame(request, flow, "settings", {"form": form})
-
-    def values_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        flow = self.row(request, object_id)
-        if flow is None:
-            return self.absent(request, object_id)
-        kind, config = FLOW_KINDS[flow.kind], config_of(flow)
-        faults: list[str] = []
-        if request.method == "POST":
-            self.may(request)
-            wanted = replace(config, value_maps=read_maps(kind, request.POST))
-            try:
-                with narrow_to(flow.tenant_id):
-                    changed = configuration.configure(
-                        flow, config=wanted, note=request.POST.get("note", ""), by=self.by(request)
-                    )
-                say_changed(request, flow, changed)
-                return redirect(self.url("values", flow.pk))
-            except Refused as refusal:
-                faults, config = [fault.sentence for fault in refusal.faults], wanted
-        return self.frame(request, flow, "values", {"maps": shown_maps(kind, config), "faults": faults})
+    @live_view
+    def values_view(self, request: HttpRequest, object_id: str) -> LiveView:
+        page = self.open(request, object_id)
+        return (yield from values_tab(page)) if page else self.absent(request, object_id)
 
     def schedule_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        flow = self.row(request, object_id)
-        if flow is None:
+        page = self.open(request, object_id)
+        if page is None:
             return self.absent(request, object_id)
-        form = ScheduleForm(flow, request.POST or None, is_agency=self.is_agency(request))
+        form = ScheduleForm(page.flow, request.POST or None, is_agency=page.is_agency)
         if request.method == "POST":
             self.may(request)
-            if form.is_valid() and self._keep(request, flow, form, **form.given()):
-                return redirect(self.url("schedule", flow.pk))
-        return self.frame(request, flow, "schedule", {"form": form})
+            faults = page.kept(**form.given()) if form.is_valid() else {}
+            if faults is None:
+                return page.go("schedule")
+            add_faults(form, faults)
+        return page.shown("schedule", {"form": form})
 
-    def _keep(self, request: HttpRequest, flow: Flow, form: forms.Form, **given: Any) -> bool:
-        try:
-            with narrow_to(flow.tenant_id):
-                changed = configuration.configure(flow, by=self.by(request), **given)
-        except Refused as refusal:
-            for fault in refusal.faults:
-                name = fault.where.removeprefix("settings.")
-                form.add_error(name if name in form.fields else None, fault.sentence)
-            return False
-        say_changed(request, flow, changed)
-        return True
-
-    # Preview and revisions
+    # Preview, history and revisions
 
     def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """What the deliveries of the newest preview would do: an action, field names, never a value."""
-        flow = self.row(request, object_id)
-        if flow is None:
+        page = self.open(request, object_id)
+        if page is None:
             return self.absent(request, object_id)
         wanted = request.GET.get("action", "")
-        rows = previewed(flow)
+        rows = previewed(page.flow)
         if wanted in ACTIONS:
             rows = rows.filter(plan__action=wanted)
-        page = Paginator(rows.order_by("-done_at", "pk"), PREVIEW_PAGE).get_page(request.GET.get("page"))
-        counts = [(action, ACTIONS.get(action, action), count) for action, count in plan_counts(flow).items()]
+        some = Paginator(rows.order_by("-done_at", "pk"), PREVIEW_PAGE).get_page(request.GET.get("page"))
         context = {
-            "page_of": page,
-            "lines": [preview_line(flow, row) for row in page],
-            "counts": counts,
+            "page_of": some,
+            "lines": [preview_line(page.flow, row) for row in some],
+            "counts": [
+                (action, ACTIONS.get(action, action), count) for action, count in plan_counts(page.flow).items()
+            ],
             "wanted": wanted,
-            "others": besides(flow, self._list_url("delivery", f"?flow__id__exact={flow.pk}")),
+            "others": besides(page.flow, page.list_url("delivery")),
         }
-        return self.frame(request, flow, "preview", context)
+        return page.shown("preview", context)
+
+    @live_view
+    def backfill_view(self, request: HttpRequest, object_id: str) -> LiveView:
+        page = self.open(request, object_id)
+        return (yield from history_tab(page)) if page else self.absent(request, object_id)
 
     def revisions_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """POST: publishes an older revision again."""
@@ -400,7 +277,7 @@ class FlowAdmin(SetupAdmin):
             except (Refused, FlowRevision.DoesNotExist) as refusal:
                 messages.error(request, str(refusal))
             return redirect(self.url("revisions", flow.pk))
-        return self.frame(request, flow, "revisions", {"revisions": revisions_of(flow)})
+        return FlowPage(self, request, flow).shown("revisions", {"revisions": revisions_of(flow)})
 
     # A new flow
 
@@ -415,7 +292,11 @@ class FlowAdmin(SetupAdmin):
             if flow is not None:
                 messages.success(request, "The flow is made, and off. Look at its fields, then switch on the preview.")
                 return redirect(self.url("change", flow.pk))
-        context = {"form": form, "back": self.url("changelist"), "connections_url": self._list_url("connection", "")}
+        context = {
+            "form": form,
+            "back": self.url("changelist"),
+            "connections_url": reverse(f"{self.admin_site.name}:integrations_connection_changelist"),
+        }
         return self.page(request, "admin/integrations/flow/add.html", "Add a flow", context)
 
     def _added(self, form: FlowForm, by: By) -> Flow | None:

@@ -1,6 +1,5 @@
 """Runs: what each pass read, and where every record of it stands now."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.db.models import QuerySet
@@ -20,6 +19,7 @@ from integrations.admin.records import (
     is_agency,
     when,
 )
+from integrations.admin.words import lasted
 from integrations.messages import message
 from integrations.models import BUCKETS, Run, RunState
 from tenants.sites import agency_site, clinic_site
@@ -35,7 +35,13 @@ WORDS = {
     "waiting": "waiting",
     "superseded": "replaced by newer",
 }
-TRIGGERS = {"schedule": "On schedule", "person": "A person", "command": "Command line", "mode": "The mode changed"}
+TRIGGERS = {
+    "schedule": "On schedule",
+    "person": "A person",
+    "command": "Command line",
+    "backfill": "Somebody asked for the history",
+    "mode": "The mode changed",
+}
 
 
 class StateFilter(Choice):
@@ -82,16 +88,6 @@ def came_cell(row: Run) -> Cell:
 
 def took_cell(row: Run) -> Cell:
     return {"text": lasted(row.finished_at - row.started_at) if row.finished_at else "still going"}
-
-
-def lasted(span: timedelta) -> str:
-    """A duration in the two units that matter."""
-    seconds = int(span.total_seconds())
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
 
 
 class RunAdmin(RecordAdmin):

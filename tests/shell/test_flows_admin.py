@@ -1,7 +1,5 @@
 """Flows' screens on both sites: rules edited, tried and published, modes, settings, preview, revisions (C03, C27, B11)."""
 
-import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,39 +13,10 @@ from integrations.services.configuration import OPERATOR
 from tenants.models import AuditEntry, Tenant
 from tenants.walls import app_now, tenant_tx
 from tests.conftest import House, sign_in
-from tests.stage import Stage, stage
+from tests.shell.screens import page, post, text
+from tests.stage import Stage
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
-
-
-@pytest.fixture
-def on_stage(transactional_db: None, house: House) -> Iterator[Stage]:
-    with stage(house.harbour, mode="off") as made:
-        yield made
-
-
-@pytest.fixture
-def ana_at(house: House) -> Client:
-    return sign_in(house.ana)
-
-
-@pytest.fixture
-def olga_at(house: House) -> Client:
-    return sign_in(house.olga)
-
-
-@pytest.fixture
-def vik_at(house: House) -> Client:
-    return sign_in(house.vik)
-
-
-def page(client: Client, site: str, flow_id: int, tab: str = "change", **query: str) -> Any:
-    return client.get(f"/{site}/integrations/flow/{flow_id}/{tab}/", query)
-
-
-def text(response: Any) -> str:
-    assert response.status_code == 200, response.status_code
-    return re.sub(r"\s+", " ", response.content.decode())
 
 
 def form_of(response: Any) -> dict[str, str]:
@@ -69,11 +38,7 @@ def box(response: Any, target: str, name: str) -> str:
     return next(f"rule-{row.number}-{name}" for row in response.context["editor"].rows if row.target == target)
 
 
-def post(client: Client, flow_id: int, tab: str, site: str = "agency", **given: str) -> Any:
-    return client.post(f"/{site}/integrations/flow/{flow_id}/{tab}/", given)
-
-
-TABS = ("change", "fields", "settings", "values", "schedule", "preview", "revisions")
+TABS = ("change", "fields", "settings", "values", "schedule", "preview", "backfill", "revisions")
 
 
 @pytest.mark.parametrize("tab", TABS)

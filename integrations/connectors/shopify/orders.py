@@ -23,6 +23,7 @@ from integrations.connectors.shopify.orders_writing import write_many
 from integrations.connectors.shopify.refunds import (
     KEY,
     MARKER,
+    ReturnedLines,
     decode_refund,
     find_refunds,
     is_refund,
@@ -135,7 +136,7 @@ ORDERS = Stream(
         Field("cancelled", YesNoUnknown, "Cancelled"),
         Field("note", Text, "Note", personal=True),
         Field("refund.order", Text, "Refund: of which order", fixed=True),
-        Field("refund.lines", Lines, "Refund: lines", fixed=True),
+        Field("refund.lines", ReturnedLines, "Refund: lines", fixed=True),
         Field("refund.amount", Number, "Refund: amount, tax included", fixed=True),
         Field("refund.moves_money", YesNoUnknown, "Refund: money goes back", fixed=True),
         Field("refund.processedAt", Instant, "Refund: date", fixed=True),

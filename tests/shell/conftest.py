@@ -1,0 +1,30 @@
+"""A flow on stage, and the browsers of three people: Ana of the agency, Olga who manages the clinic, Vik who may look."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.test import Client
+
+from tests.conftest import House, sign_in
+from tests.stage import Stage, stage
+
+
+@pytest.fixture
+def on_stage(transactional_db: None, house: House) -> Iterator[Stage]:
+    with stage(house.harbour, mode="off") as made:
+        yield made
+
+
+@pytest.fixture
+def ana_at(house: House) -> Client:
+    return sign_in(house.ana)
+
+
+@pytest.fixture
+def olga_at(house: House) -> Client:
+    return sign_in(house.olga)
+
+
+@pytest.fixture
+def vik_at(house: House) -> Client:
+    return sign_in(house.vik)
