@@ -1,6 +1,6 @@
 """Bulk mutations: stage a file, start a run, look how it stands, read its results. Sources: README.md, "Bulk".
 
-What rows say and what their results mean is each stream's own: ``bulk_customers.py``.
+What rows say and what their results mean is each stream's own: ``bulk_customers.py``, ``bulk_products.py``.
 """
 
 import json
@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
-from integrations.connectors.base import BulkResult, BulkRun, BulkState, Staged
+from integrations.connectors.base import Bulk, BulkPass, BulkResult, BulkRun, BulkState, Staged, WriteItem
 from integrations.connectors.shopify.call import CODES, call, explain, read
 from integrations.core.errors import Rejected, SyncError, Throttled, Unavailable, Uncertain, VendorChanged
 from integrations.toolkit import graphql, payload
@@ -253,6 +253,21 @@ def _explain_row(entry: Json) -> SyncError | None:
         return Throttled("shopify.throttled", datetime.now(UTC) + timedelta(seconds=1))
     return Rejected(
         "shopify.values_refused", vendor_code=code if isinstance(code, str) and _CODE.fullmatch(code) else None
+    )
+
+
+def way(passes: tuple[BulkPass, ...], takes: Callable[[WriteItem, str], bool]) -> Bulk:
+    """These passes as Shopify runs them."""
+    return Bulk(
+        passes=passes,
+        takes=takes,
+        stage=stage,
+        start=start,
+        look=look,
+        find_started=find_started,
+        cancel=cancel,
+        results=results,
+        hosts=HOSTS,
     )
 
 

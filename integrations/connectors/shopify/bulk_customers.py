@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 
-from integrations.connectors.base import Bulk, BulkPass, BulkResult, WriteItem, Written
-from integrations.connectors.shopify import bulk
+from integrations.connectors.base import BulkPass, BulkResult, WriteItem, Written
+from integrations.connectors.shopify import bulk, bulk_rows
 from integrations.connectors.shopify.decoding import ADDRESS_MEMBERS, global_id
 from integrations.connectors.shopify.markers import custom_id, filled_metafields
 from integrations.connectors.shopify.operations import METAFIELDS, Step, metafield_name, selection
-from integrations.connectors.shopify.steps import Job, written
+from integrations.connectors.shopify.steps import Job
 from integrations.connectors.shopify.writing import PLAIN, WRITER, address_input, email_consent, sms_consent, tags
-from integrations.core.errors import SyncError, Uncertain
 from integrations.core.values import Value, clean_text
 from integrations.toolkit import payload
 from integrations.toolkit.payload import Json
@@ -44,8 +43,7 @@ _DOCUMENTS: Mapping[Step, str] = {
 @lru_cache(maxsize=64)
 def document(step: Step, fields: frozenset[str], marker: str) -> str:
     """The mutation of one pass, which answers the customer as it is then."""
-    members = selection(fields | {marker}).text.partition("{")[2].rpartition("}")[0].strip()
-    return _DOCUMENTS[step].format(C=f"{{ {members} }}")
+    return _DOCUMENTS[step].format(C=bulk_rows.braced(selection(fields | {marker})))
 
 
 # -- rows
@@ -134,22 +132,19 @@ def tags_row(item: WriteItem, marker: str) -> Row | None:
 
 def outcome(item: WriteItem, result: BulkResult, fields: frozenset[str], marker: str, *, step: Step) -> Written:
     """What became of an item: the customer as it is now, or the error."""
-    answer = result.answer
-    if answer is None:
-        return Written(item.ref, error=Uncertain("shopify.row_lost"))
-    job = Job(replace(item, fields=_metafield_wish(item, marker)) if step is Step.SET_METAFIELDS else item, step, {})
-    try:
-        judged = bulk.judged(answer)
-    except SyncError as error:
-        return Written(item.ref, error=error)
-    told = written(job, step.value, outcome=judged, writer=WRITER, selected=selection(fields | {marker}), marker=marker)
-    if told.error is None and not _is_about(item, told, judged.data, marker):
-        return Written(item.ref, error=Uncertain("shopify.row_mismatch"))
-    return told
+    fields_sent = _metafield_wish(item, marker) if step is Step.SET_METAFIELDS else item.fields
+    return bulk_rows.outcome(
+        Job(replace(item, fields=fields_sent), step, {}),
+        result,
+        writer=WRITER,
+        selected=selection(fields | {marker}),
+        marker=marker,
+        is_about=lambda told, data: _is_about(item, told, data, marker),
+    )
 
 
 def _is_about(item: WriteItem, told: Written, data: Json, marker: str) -> bool:
-    """Whether a result speaks of this item. The number of a line alone decides nothing that cannot be undone."""
+    """Whether a result speaks of this item."""
     if Step.SET_METAFIELDS.value in data:
         return _carries(data, item, marker)
     if told.record is None:
@@ -178,8 +173,8 @@ def _pass(name: str, step: Step, row: Callable[[WriteItem, str], Row | None]) ->
     return BulkPass(name, partial(document, step), row, partial(outcome, step=step))
 
 
-BULK = Bulk(
-    passes=(
+BULK = bulk.way(
+    (
         _pass("customers", Step.SET, set_row),
         _pass("metafields", Step.SET_METAFIELDS, metafields_row),
         _pass("email_consents", Step.EMAIL_CONSENT, email_consent_row),
@@ -187,12 +182,5 @@ BULK = Bulk(
         _pass("addresses", Step.SET, address_row),
         _pass("tags", Step.TAGS_ADD, tags_row),
     ),
-    takes=takes,
-    stage=bulk.stage,
-    start=bulk.start,
-    look=bulk.look,
-    find_started=bulk.find_started,
-    cancel=bulk.cancel,
-    results=bulk.results,
-    hosts=bulk.HOSTS,
+    takes,
 )

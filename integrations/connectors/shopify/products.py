@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from integrations.connectors.base import Answer, Ask, Field, Page, Stream, Wanted
+from integrations.connectors.shopify.bulk_products import BULK
 from integrations.connectors.shopify.call import read
 from integrations.connectors.shopify.links import admin_page
 from integrations.connectors.shopify.lists import Listing, read_by_id, read_list, slices, withheld_names
@@ -192,6 +193,7 @@ PRODUCTS = Stream(
     find=find,
     write_many=write_many,
     prepare=prepare,
+    bulk=BULK,
     batch=10,
     admin_url=admin_url,
 )
