@@ -92,6 +92,7 @@ def _returned(order: Row, part: Row) -> Row:
     share = {"subtotalSet": line_share(line, line_total(order, line), part["quantity"])}
     share["totalTaxSet"] = line_share(line, line_tax(line), part["quantity"])
     return {
+        "id": gid("RefundLineItem", part["id"]),
         "quantity": part["quantity"],
         "restockType": part["restockType"] or "NO_RESTOCK",
         "restocked": False,

@@ -48,7 +48,7 @@ def _create(shop: Shop, given: Row) -> Row:
     wish = inner(given, "order")
     stamp, number = shop.stamp(), 1001 + len(shop.orders)
     order: Row = {
-        "id": 0, "kind": "Order", "name": wish.get("name") or f"#{number}", "number": number, "test": False,
+        "id": 0, "kind": "Order", "name": wish.get("name") or f"#{number}", "number": number, "test": bool(wish.get("test")),
         "createdAt": stamp, "updatedAt": stamp, "processedAt": min(_instant(wish.get("processedAt")) or stamp, stamp),
         "closedAt": _instant(wish.get("closedAt")), "cancelledAt": None, "cancelReason": None, "cancelsAt": None,
         "currency": wish.get("currency") or shop.settings.currency, "taxesIncluded": bool(wish.get("taxesIncluded")),

@@ -30,10 +30,7 @@ def create(shop: Shop, given: Row) -> Row:
     if complaints:
         return {"userErrors": complaints}
     moved = [_back(shop, one) for one in rows(wish, "transactions")]
-    lines = [
-        {"line": number_in(one["lineItemId"]), "quantity": one["quantity"], "restockType": one.get("restockType")}
-        for one in rows(wish, "refundLineItems")
-    ]
+    lines = [_line(shop, one) for one in rows(wish, "refundLineItems")]
     refund: Row = {
         "id": shop.next_id(), "createdAt": shop.stamp(), "updatedAt": shop.stamp(), "note": wish.get("note"),
         "processedAt": wish.get("processedAt") or shop.stamp(), "lines": lines,
@@ -44,6 +41,11 @@ def create(shop: Shop, given: Row) -> Row:
     order["status"] = None
     shop.store(order)
     return again(shop, {"made": refund["id"]})
+
+
+def _line(shop: Shop, given: Row) -> Row:
+    told = {"quantity": given["quantity"], "restockType": given.get("restockType")}
+    return {"id": shop.next_id(), "line": _number(given["lineItemId"]), **told}
 
 
 def again(shop: Shop, first: Row) -> Row:
