@@ -45,7 +45,7 @@ def create(shop: Shop, given: Row) -> Row:
 
 def _line(shop: Shop, given: Row) -> Row:
     told = {"quantity": given["quantity"], "restockType": given.get("restockType")}
-    return {"id": shop.next_id(), "line": _number(given["lineItemId"]), **told}
+    return {"id": shop.next_id(), "line": number_in(given["lineItemId"]), **told}
 
 
 def again(shop: Shop, first: Row) -> Row:
