@@ -134,7 +134,8 @@ def _failed(batch: Batch, item: Item, error: errors.SyncError) -> Result:
         wait = connections.backoff_s(item.tries + 1) if isinstance(error, errors.Unavailable) else 1 + item.tries
         return settlement.again(item, error.code, batch.later(wait), tried=True)
     candidates = error.candidates if isinstance(error, errors.Ambiguous) else ()
-    return settlement.held(item, error.code, candidates, detail=str(error.facts.get("field") or ""))
+    named = error.facts.get("field") or error.facts.get("fields") or ""
+    return settlement.held(item, error.code, candidates, detail=str(named))
 
 
 def _lost(batch: Batch, item: Item, error: errors.SyncError) -> Result:
