@@ -122,7 +122,7 @@ def _begin(page: FlowPage, since: date | None) -> bool:
     try:
         with narrow_to(page.flow.tenant_id):
             run = backfill.begin(page.flow.pk, since=since, now=app_now())
-            _note(page, "flow.backfill_begun", run, since=since.isoformat() if since else "everything")
+            _note(page, "backfill.begun", run, since=since.isoformat() if since else "everything")
     except backfill.Refused as refusal:
         messages.error(page.request, str(refusal))
         return False
@@ -131,9 +131,9 @@ def _begin(page: FlowPage, since: date | None) -> bool:
 
 
 _VERBS = {
-    "pause": ("flow.backfill_paused", "Nothing more is read until you go on. What was read is still delivered."),
-    "resume": ("flow.backfill_resumed", "It goes on where it stood."),
-    "stop": ("flow.backfill_stopped", "Stopped. What was read is still delivered; another one may begin."),
+    "pause": ("backfill.paused", "Nothing more is read until you go on. What was read is still delivered."),
+    "resume": ("backfill.resumed", "It goes on where it stood."),
+    "stop": ("backfill.stopped", "Stopped. What was read is still delivered; another one may begin."),
 }
 
 
