@@ -332,6 +332,7 @@ class DeliveryAdmin(RecordAdmin):
         source = CONNECTORS[row.flow.source.vendor].label
         more = {
             "title": f"{desk.kind_of(row).source.label}: {row.source_key}",
+            "list_name": "Error desk",
             "figures": figures,
             "source_label": source,
             "source_url": page_of(desk.kind_of(row).source, row.flow.source.facts, row.source_key),

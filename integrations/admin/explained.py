@@ -134,22 +134,23 @@ def _verdict(made: Balanced | Difference) -> str:
 
 def _why(told: cents.Explanation) -> str:
     ours = cents.POLICIES[0]
-    gives = _gives(told)
     if told.policy is ours:
         return f"The figures come out if {ours.label}."
     if told.policy is not None:
+        gives = _each(told, "less", "more") or "the same sums"
         return f"The figures come out if {told.policy.label}; rounding each line by itself gives {gives}."
-    return f"No way of rounding that we know gives these figures. Rounding each line by itself gives {gives}."
+    left = _each(told, "", "") or "parts of a cent"
+    return f"No way of rounding that we know gives these figures: {left} cannot be explained by it."
 
 
-def _gives(told: cents.Explanation) -> str:
-    """What our own way gives beside what is stated: ``0.01 less``, ``0.02 more tax``."""
+def _each(told: cents.Explanation, if_less: str, if_more: str) -> str:
+    """What our own way leaves of total and tax: ``0.01 less``, ``0.02 more tax``, ``2.00``."""
     parts = [
-        f"{_money(abs(by))} {'less' if by > 0 else 'more'}{what}"
-        for by, what in ((told.total_by, ""), (told.tax_by, " tax"))
+        " ".join(filter(None, (_money(abs(by)), if_less if by > 0 else if_more, what)))
+        for by, what in ((told.total_by, ""), (told.tax_by, "tax"))
         if by
     ]
-    return " and ".join(parts) or "the same sums"
+    return " and ".join(parts)
 
 
 def _money(amount: Decimal) -> str:

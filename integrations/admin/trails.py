@@ -163,8 +163,8 @@ def _hops(
         key = _key(record, one.field)
         if one != own and key:
             pair = (one.parent.source_stream, one.parent.target_stream)
-            found.append(_Found(label_of(kind.target, one.parent.field), pair, key, _links(row, pair, [key]).first()))
-    found.append(_Found(_singular(kind.target.label), _own(kind), *root))
+            found.append(_Found(_role(row, pair), pair, key, _links(row, pair, [key]).first()))
+    found.append(_Found(_role(row, _own(kind)), _own(kind), *root))
     role = label_of(kind.target, own.parent.field).partition(":")[0] if own else ""
     others = {link.pk: link for link in referring}
     if root[1] is None or root[1].pk != row.pk:
@@ -172,8 +172,11 @@ def _hops(
     return found + [_Found(role, _own(kind), link.source_key, link) for link in others.values()]
 
 
-def _singular(label: str) -> str:
-    return label.removesuffix("s")
+def _role(row: Link, pair: Pair) -> str:
+    """``Patient → customer``."""
+    ends = (stream_of(row.source, pair[0]), stream_of(row.target, pair[1]))
+    words = [end.label.removesuffix("s") if end else name for end, name in zip(ends, pair, strict=True)]
+    return f"{words[0]} → {words[1].lower()}"
 
 
 def _with_log(row: Link, found: Sequence[_Found]) -> tuple[Hop, ...]:

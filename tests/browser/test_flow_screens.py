@@ -178,6 +178,6 @@ def test_an_order_is_followed_and_its_figures_are_explained(
         window.looks_right(f"differs-{site}")
         window.page.click("text=Why does it differ?")
         window.settle()
-        expect(window.page.locator(".su-explained")).to_contain_text("2.00 more")
+        expect(window.page.locator(".su-explained")).to_contain_text("2.00 cannot be explained")
         window.looks_right(f"explained-{site}")
         window.shot(f"explained-{site}-whole", whole=True)

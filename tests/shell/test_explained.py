@@ -41,12 +41,12 @@ def gst(net: str) -> Line:
         (
             [Line(D("90"), D("8.18"), D(10))], "91", "8.18",
             "The lines come to a total of 90.00, and 91.00 is stated: 1.00 more.",
-            "No way of rounding that we know gives these figures. Rounding each line by itself gives 1.00 less.",
+            "No way of rounding that we know gives these figures: 1.00 cannot be explained by it.",
         ),
         (
             [Line(D("90"), D("8.18"), D(10))], "90", "9",
             "The lines come to the tax of 8.18, and 9.00 is stated: 0.82 more.",
-            "Rounding each line by itself gives 0.82 less tax.",
+            "0.82 tax cannot be explained by it.",
         ),
         (
             [Line(D("10.004")), Line(D("10.004"))], None, None,

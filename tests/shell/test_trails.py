@@ -51,8 +51,8 @@ def test_the_invoice_leads_to_its_order_its_customer_and_its_refund(
 ) -> None:
     shown = page(olga_at, on_stage, sold["invoice"])
     assert told(shown) == [
-        ("Customer", sold["patient"], False),
-        ("Order", sold["invoice"], True),
+        ("Patient → customer", sold["patient"], False),
+        ("Invoice → order", sold["invoice"], True),
         ("Refund", sold["credit"], False),
     ]
     customer, order, refund = shown.context["trail"].hops
@@ -71,8 +71,8 @@ def test_the_invoice_leads_to_its_order_its_customer_and_its_refund(
 def test_the_credit_note_leads_back_to_its_invoice(on_stage: Stage, sold: dict[str, str], olga_at: Client) -> None:
     shown = page(olga_at, on_stage, sold["credit"])
     assert told(shown) == [
-        ("Customer", sold["patient"], False),
-        ("Order", sold["invoice"], False),
+        ("Patient → customer", sold["patient"], False),
+        ("Invoice → order", sold["invoice"], False),
         ("Refund", sold["credit"], True),
     ]
 
@@ -80,7 +80,7 @@ def test_the_credit_note_leads_back_to_its_invoice(on_stage: Stage, sold: dict[s
 def test_an_invoice_of_nobody_without_refund_stands_alone(
     on_stage: Stage, sold: dict[str, str], vik_at: Client
 ) -> None:
-    assert told(page(vik_at, on_stage, sold["other"])) == [("Order", sold["other"], True)]
+    assert told(page(vik_at, on_stage, sold["other"])) == [("Invoice → order", sold["other"], True)]
 
 
 def test_its_figures_stand_below(on_stage: Stage, sold: dict[str, str], ana_at: Client) -> None:
@@ -103,7 +103,7 @@ def test_without_the_source_what_the_tables_know_is_told(
     with tenant_tx(on_stage.tenant.pk):
         save_credentials(Connection.objects.get(vendor="cliniko"), {"api_key": "bad-planted-key-au1"})
     shown = page(olga_at, on_stage, sold["invoice"])
-    assert told(shown) == [("Order", sold["invoice"], True)]
+    assert told(shown) == [("Invoice → order", sold["invoice"], True)]
     assert "could not be asked just now, so a part is missing" in text(shown) and "planted" not in text(shown)
 
 
