@@ -36,21 +36,28 @@ _EDGE = "cursor node"
 _TERMS_PAYLOAD = "paymentTerms userErrors"
 _CODED = "code field message"
 KEEP: dict[str, str] = {
-    "QueryRoot": "customer customerByIdentifier customers customersCount currentAppInstallation"
+    "QueryRoot": "bulkOperation bulkOperations customer customerByIdentifier customers customersCount currentAppInstallation"
     " inventoryItem location locations product productByIdentifier productVariants products productsCount"
     " metafieldDefinitions nodes publicApiVersions shop"
     " order orderByIdentifier orders ordersCount paymentTermsTemplates refund",
-    "Mutation": "customerAddressCreate customerAddressUpdate customerCreate customerEmailMarketingConsentUpdate"
-    " customerSmsMarketingConsentUpdate customerUpdate"
+    "Mutation": "bulkOperationCancel bulkOperationRunMutation"
+    " customerAddressCreate customerAddressUpdate customerCreate customerEmailMarketingConsentUpdate"
+    " customerSet customerSmsMarketingConsentUpdate customerUpdate"
     " inventoryActivate inventoryAdjustQuantities inventoryItemUpdate inventorySetQuantities"
     " productSet productUpdate productVariantsBulkUpdate"
-    " metafieldDefinitionCreate metafieldsDelete metafieldsSet tagsAdd tagsRemove"
+    " metafieldDefinitionCreate metafieldsDelete metafieldsSet stagedUploadsCreate tagsAdd tagsRemove"
     " orderCancel orderClose orderCreate orderCustomerSet orderMarkAsPaid orderOpen orderUpdate paymentTermsCreate"
     " paymentTermsDelete paymentTermsUpdate refundCreate",
     "AccessScope": "handle description",
     "ApiVersion": "displayName handle supported",
     "App": "id title",
     "AppInstallation": "id accessScopes app",
+    "BulkMutationUserError": "code field message",
+    "BulkOperation": "id type status errorCode createdAt completedAt objectCount rootObjectCount fileSize url partialDataUrl query",
+    "BulkOperationCancelPayload": "bulkOperation userErrors",
+    "BulkOperationConnection": "edges nodes pageInfo",
+    "BulkOperationEdge": "cursor node",
+    "BulkOperationRunMutationPayload": "bulkOperation userErrors",
     "Count": "count precision",
     "Customer": "id legacyResourceId firstName lastName displayName email phone state locale note tags verifiedEmail createdAt"
     " updatedAt defaultEmailAddress defaultPhoneNumber defaultAddress addressesV2 metafield metafields",
@@ -61,6 +68,8 @@ KEEP: dict[str, str] = {
     "CustomerSmsMarketingConsent": "state optInLevel updatedAt",
     "CustomerCreatePayload": _PAYLOAD,
     "CustomerUpdatePayload": _PAYLOAD,
+    "CustomerSetPayload": _PAYLOAD,
+    "CustomerSetUserError": "code field message",
     "CustomerAddressCreatePayload": "address userErrors",
     "CustomerAddressUpdatePayload": "address userErrors",
     "CustomerEmailMarketingConsentUpdatePayload": _PAYLOAD,
@@ -124,6 +133,9 @@ KEEP: dict[str, str] = {
     "Shop": "id name myshopifyDomain currencyCode ianaTimezone taxesIncluded taxShipping plan shopAddress email contactEmail",
     "ShopAddress": "id countryCodeV2 provinceCode",
     "ShopPlan": "publicDisplayName shopifyPlus partnerDevelopment",
+    "StagedMediaUploadTarget": "url resourceUrl parameters",
+    "StagedUploadParameter": "name value",
+    "StagedUploadsCreatePayload": "stagedTargets userErrors",
     "TagsAddPayload": "node userErrors",
     "TagsRemovePayload": "node userErrors",
     "Order": "id legacyResourceId name number poNumber sourceIdentifier sourceName note tags test createdAt updatedAt processedAt"

@@ -12,7 +12,8 @@ from integrations.connectors.cliniko.sandbox_world import ClinikoWorld
 from integrations.connectors.sandbox_kit import Server
 from integrations.connectors.shopify import sandbox as shopify_sandbox
 from integrations.connectors.shopify.sandbox import ShopifyVendor
-from integrations.connectors.shopify.sandbox_shop import Row, Shop
+from integrations.connectors.shopify.sandbox_rows import Row
+from integrations.connectors.shopify.sandbox_shop import Shop
 from integrations.flows import FLOW_KINDS
 from integrations.models import BUCKETS, Connection, Delivery, Flow, FlowRevision, Link, Mode, QuotaBudget, Run
 from integrations.services.connections import save_credentials

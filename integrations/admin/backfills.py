@@ -122,7 +122,7 @@ def _begin(page: FlowPage, since: date | None) -> bool:
     try:
         with narrow_to(page.flow.tenant_id):
             run = backfill.begin(page.flow.pk, since=since, now=app_now())
-            _note(page, "backfill.begun", run, since=since.isoformat() if since else "everything")
+            _note(page, "begun", run, since=since.isoformat() if since else "everything")
     except backfill.Refused as refusal:
         messages.error(page.request, str(refusal))
         return False
@@ -131,19 +131,19 @@ def _begin(page: FlowPage, since: date | None) -> bool:
 
 
 _VERBS = {
-    "pause": ("backfill.paused", "Nothing more is read until you go on. What was read is still delivered."),
-    "resume": ("backfill.resumed", "It goes on where it stood."),
-    "stop": ("backfill.stopped", "Stopped. What was read is still delivered; another one may begin."),
+    "pause": ("paused", "Nothing more is read until you go on. What was read is still delivered."),
+    "resume": ("resumed", "It goes on where it stood."),
+    "stop": ("stopped", "Stopped. What was read is still delivered; another one may begin."),
 }
 
 
 def _change(page: FlowPage, do: str) -> None:
-    action, sentence = _VERBS[do]
+    done, sentence = _VERBS[do]
     with narrow_to(page.flow.tenant_id):
         run = backfill.live_of(page.flow.pk)
         is_done = run is not None and _done(run, do)
         if run is not None and is_done:
-            _note(page, action, run)
+            _note(page, done, run)
     if is_done:
         messages.success(page.request, sentence)
     else:
@@ -156,10 +156,10 @@ def _done(run: Run, do: str) -> bool:
     return backfill.resume(run) if do == "resume" else backfill.stop(run, app_now())
 
 
-def _note(page: FlowPage, action: str, run: Run, **more: str) -> None:
+def _note(page: FlowPage, done: str, run: Run, **more: str) -> None:
     by = page.admin.by(page.request)
     record_audit(
-        action,
+        f"flow.backfill_{done}",
         target=f"flow {page.flow.pk}",
         diff={"run": run.pk, **more},
         tenant_id=page.flow.tenant_id,

@@ -5,9 +5,10 @@ vendor through the ``Client`` they are given and raise only the errors of ``core
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from integrations.core.errors import SyncError
@@ -156,6 +157,90 @@ class Prepare(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Staged:
+    """Where the vendor wants a file of rows: posted to ``url`` with every parameter in this order, the file last.
+
+    ``key`` is the file's name in ``Bulk.start``.
+    """
+
+    url: str
+    parameters: tuple[tuple[str, str], ...] = field(repr=False)  # they allow to write there
+    key: str
+
+
+class BulkState(StrEnum):
+    RUNNING = "running"  # or about to, or about to be stopped
+    COMPLETED = "completed"  # every row was tried; says nothing of how one ended
+    FAILED = "failed"  # ended early: some rows were tried
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"  # its results are no longer there
+
+
+@dataclass(frozen=True, slots=True)
+class BulkRun:
+    """A bulk run as the vendor tells of it. ``url`` leads to its results, whole or up to where it ended; "" where there
+    are none. ``size`` is that file's in bytes and ``rows`` a running count for progress, None where it is not told."""
+
+    key: str
+    state: BulkState
+    url: str = field(default="", repr=False)  # whoever has it may read the file
+    error_code: str = ""
+    size: int | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BulkResult:
+    """What became of row ``number`` (from 0). ``answer`` is None where the vendor says nothing of it."""
+
+    number: int
+    answer: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class BulkPass:
+    """One run over many items: the same document for each of them, and a row of variables apiece.
+
+    ``row`` is None for an item that has nothing to say in this pass, and raises RecordError for values that cannot be
+    sent. A row may be sent again without harm. ``outcome`` reads the result of an item's row; the error is Uncertain
+    where there is none, or where it speaks of somebody else.
+    """
+
+    name: str
+    document: Callable[[frozenset[str], str], str]  # (fields, marker)
+    row: Callable[[WriteItem, str], Mapping[str, object] | None]  # (item, marker)
+    outcome: Callable[[WriteItem, BulkResult, frozenset[str], str], Written]  # (item, result, fields, marker)
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """How a stream is written in bulk: a file of rows goes up, one call starts the run, a file of results comes down.
+
+    ``passes`` go one after the other. The first makes what is not there yet (items without ``current``), each later one
+    adds what it can to what is (items with ``current``, whose ``fields`` are what is left to write); what is left
+    after the last goes the ordinary way. ``takes`` tells which items may go so at all: those whose row can be sent again.
+
+    ``start`` takes the document, the staged key and an identifier of ours (letters, digits, ``_``), by which
+    ``find_started`` finds a run since an instant whose start was not answered. It raises Throttled while too many run.
+    ``results`` takes a function that gives the file's lines, and how many rows were sent: one result for each row, in
+    any order, those without an answer last.
+    """
+
+    passes: tuple[BulkPass, ...]
+    takes: Callable[[WriteItem, str], bool]  # (item, marker)
+    stage: Callable[[Client, str], Staged]  # file name
+    start: Callable[[Client, str, str, str], str]
+    look: Callable[[Client, str], BulkRun | None]
+    find_started: Callable[[Client, str, datetime], BulkRun | None]
+    cancel: Callable[[Client, str], None]
+    results: Callable[[Callable[[], Iterable[bytes]], int], Iterator[BulkResult]]
+    hosts: tuple[str, ...]  # where its files are: the hosts and all below them
+    content_type: str = "text/jsonl"
+    file_bytes: int = 100_000_000
+    at_once: int = 5
+
+
+@dataclass(frozen=True, slots=True)
 class Stream:
     """One kind of thing at a vendor. Without ``write_many`` it cannot be a target, without ``read_page`` no source.
 
@@ -173,6 +258,7 @@ class Stream:
     find: Find | None = None
     write_many: WriteMany | None = None
     prepare: Prepare | None = None
+    bulk: Bulk | None = None
     batch: int = 10
     read_cost: float = 0.01
     write_cost: float = 10.0

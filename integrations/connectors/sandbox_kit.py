@@ -29,7 +29,7 @@ from typing import Generic, Protocol, Self, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 ADMIN = "/_sandbox/"
-MAX_BODY = 64 * 1024 * 1024
+MAX_BODY = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,10 +312,19 @@ V = TypeVar("V", bound=Vendor)
 class Server(Generic[V]):
     """A vendor on a port. Starts at once; use as a context manager or call ``stop``.
 
-    With ``state_dir`` the state is read from ``<state_dir>/<vendor>.json`` and written there after changes.
+    With ``state_dir`` the state is read from ``<state_dir>/<vendor>.json`` and written there after changes. ``chores``
+    is what the vendor does without being asked, a little at a time; it tells whether more of it is due.
     """
 
-    def __init__(self, vendor: V, *, port: int = 0, state_dir: Path | None = None, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        vendor: V,
+        *,
+        port: int = 0,
+        state_dir: Path | None = None,
+        host: str = "127.0.0.1",
+        chores: Callable[[], bool] | None = None,
+    ) -> None:
         self.vendor = vendor
         self._host = host
         self.journal = Journal()
@@ -325,6 +334,10 @@ class Server(Generic[V]):
         self._tcp = _Tcp((host, port), self._serve_one)
         self._thread = threading.Thread(target=self._tcp.serve_forever, args=(0.1,), name=vendor.name, daemon=True)
         self._thread.start()
+        self._ended = threading.Event()
+        self._worker = threading.Thread(target=self._work, args=(chores,), name=f"{vendor.name}-chores", daemon=True)
+        if chores is not None:
+            self._worker.start()
 
     @property
     def port(self) -> int:
@@ -339,6 +352,9 @@ class Server(Generic[V]):
         return self.vendor.clock
 
     def stop(self) -> None:
+        self._ended.set()
+        if self._worker.is_alive():
+            self._worker.join()
         self._tcp.shutdown()
         self._tcp.close_connections()
         self._tcp.server_close()
@@ -355,6 +371,12 @@ class Server(Generic[V]):
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+
+    def _work(self, chores: Callable[[], bool]) -> None:
+        pause = 0.05
+        while not self._ended.wait(pause):
+            with self._lock:
+                pause = 0.002 if chores() else 0.05
 
     # One request, answered. Returns whether the connection lives on.
 

@@ -220,6 +220,13 @@ def _open_shops(vendor: ShopifyVendor) -> None:
     for handle, customers in _CUSTOMERS.items():
         if handle in vendor.shops:
             continue
-        shop = vendor.configure(handle, zone=_ZONES[handle], token=f"demo-token-of-{handle}")
+        shop = vendor.configure(
+            handle,
+            zone=_ZONES[handle],
+            token=f"demo-token-of-{handle}",
+            plan="Plus",
+            capacity=20_000.0,
+            restore_rate=1_000.0,
+        )
         for given in customers:
             shop.create(given)

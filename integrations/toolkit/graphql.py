@@ -130,8 +130,25 @@ def run(
         capacity=told.capacity,
         restore_rate=told.restore_rate,
     )
-    reader = _Reader(client, writes, codes, prefix, told, now, explain)
-    return reader.outcome(reply)
+    try:
+        return _Reader(client.vendor, writes, codes, prefix, told, now, explain).outcome(reply)
+    except Throttled as error:
+        client.gate.block_until(error.retry_at.timestamp())
+        raise
+
+
+def judge(
+    answer: Json,
+    *,
+    vendor: str,
+    writes: bool,
+    codes: Mapping[str, Meaning],
+    prefix: str,
+    explain: Callable[[Json], SyncError | None] = lambda entry: None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Outcome:
+    """What an answer says that did not come as one: a line in a file of results. Raises what ``run`` raises of it."""
+    return _Reader(vendor, writes, codes, prefix, Cost(), now, explain).outcome(Reply(200, {}, answer, ""))
 
 
 def user_errors(parent: Json, name: str = "userErrors", at: str = "") -> tuple[UserError, ...]:
@@ -148,7 +165,7 @@ def user_errors(parent: Json, name: str = "userErrors", at: str = "") -> tuple[U
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    client: Client
+    vendor: str
     writes: bool
     codes: Mapping[str, Meaning]
     prefix: str
@@ -165,7 +182,6 @@ class _Reader:
         problems = tuple(self._problem(entry) for entry in errors or ())
         for problem in problems:
             if data is None or not problem.alias or isinstance(problem.error, Throttled):
-                self._tell(problem.error)
                 raise problem.error
         if data is None:
             raise self._unclear(reply)
@@ -173,11 +189,7 @@ class _Reader:
 
     def _unclear(self, reply: Reply) -> SyncError:
         error = Uncertain if self.writes else VendorChanged
-        return error(f"{self.prefix}.shape", vendor=self.client.vendor, request_id=reply.request_id or None)
-
-    def _tell(self, error: SyncError) -> None:
-        if isinstance(error, Throttled):
-            self.client.gate.block_until(error.retry_at.timestamp())
+        return error(f"{self.prefix}.shape", vendor=self.vendor, request_id=reply.request_id or None)
 
     def _problem(self, entry: object) -> Problem:
         found = entry if isinstance(entry, dict) else {}
@@ -193,7 +205,7 @@ class _Reader:
 
     def _error(self, code: str, path: str, required: object) -> SyncError:
         facts: dict[str, str | int | bool | None]
-        facts = {"vendor": self.client.vendor, "vendor_code": code or None, "path": path or None}
+        facts = {"vendor": self.vendor, "vendor_code": code or None, "path": path or None}
         meaning = self.codes.get(code, Meaning.OURS)
         match meaning:
             case Meaning.THROTTLED:

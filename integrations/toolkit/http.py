@@ -21,9 +21,10 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 from integrations.core.errors import SyncError, Throttled, Unavailable, Uncertain, VendorChanged
 from integrations.toolkit import payload
 from integrations.toolkit.addresses import Resolve, https_origin, resolve_by_system
+from integrations.toolkit.bodies import Broken
 from integrations.toolkit.redact import safe_path
 from integrations.toolkit.refusals import ErrorRule, Refusal, classify
-from integrations.toolkit.wire import Answered, Bounds, Broken, Wire
+from integrations.toolkit.wire import Answered, Bounds, Wire
 
 
 class LimitStyle(StrEnum):
@@ -69,6 +70,20 @@ class Gate(Protocol):
     def block_until(self, epoch_s: float) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """How to reach hosts other than the vendor's own, for files that it keeps elsewhere (``transfer.py``).
+
+    ``sandbox_base`` is where everything goes instead while a sandbox stands in for the vendor, "" otherwise.
+    ``refuse_others`` raises where a call would be refused on the client itself.
+    """
+
+    sandbox_base: str
+    resolve: Resolve
+    cafile: str
+    refuse_others: Callable[[], None]
+
+
 class Client(Protocol):
     """What connector functions are given. Refuses another tenant's work, redirects, foreign hosts, open transactions."""
 
@@ -78,6 +93,7 @@ class Client(Protocol):
     gate: Gate
     calls: int  # requests sent so far
     memo: dict[str, object]  # what a connector remembers for as long as this client lives
+    outside: Outside
 
     def get(self, path: str, params: Sequence[tuple[str, str]] = ()) -> Reply: ...
 
@@ -141,6 +157,9 @@ class HttpClient:
         self._origin = origin.rstrip("/")
         scheme, host, self._prefix = _split_origin(self._origin, sandbox_origin.rstrip("/"))
         self._base = f"{scheme}://{host}"
+        self.outside = Outside(
+            f"{self._base}{self._prefix}" if sandbox_origin else "", resolve, cafile, self._refuse_others
+        )
         self._wire = Wire(self._base, bounds=bounds, resolve=resolve, allow_private=bool(sandbox_origin), cafile=cafile)
         self._headers = CaseInsensitiveDict(
             {"User-Agent": "Suture", "Accept": "application/json", "Accept-Encoding": "gzip", "Host": host}

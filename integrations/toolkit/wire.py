@@ -8,8 +8,8 @@ import functools
 import socket
 import ssl
 import time
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -22,13 +22,12 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 from integrations.toolkit.addresses import Resolve, is_public, resolve_by_system, resolve_within
+from integrations.toolkit.bodies import READ, Broken, too_big, unpack, unpacked
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, SupportsRead, WriteableBuffer
 
     Content = SupportsRead[bytes] | Iterable[ReadableBuffer] | ReadableBuffer | str
-
-_READ = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +50,6 @@ class Answered:
     headers: Mapping[str, str]
     body: bytes
     whole: bool
-
-
-class Broken(Exception):
-    """The exchange failed. ``sent`` says whether any byte of the request had left us. ``size`` marks a body beyond
-    our limits rather than a line that broke."""
-
-    def __init__(self, code: str, *, sent: bool, size: bool = False) -> None:
-        super().__init__(code)
-        self.code = code
-        self.sent = sent
-        self.size = size
 
 
 class Clock:
@@ -248,18 +236,50 @@ class Wire:
     def close(self) -> None:
         self._session.close()
 
-    def exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Answered:
-        """Sends one request to ``target`` (path and query) and reads its answer. Raises Broken."""
-        request = requests.PreparedRequest()
-        request.method, request.url, request.body = method, target, body
-        request.headers = cast("CaseInsensitiveDict[str]", headers)
-        self._clock.start(has_body=bool(body))
+    def exchange(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | Iterable[bytes] | None
+    ) -> Answered:
+        """Sends one request to ``target`` (path and query) and reads its answer. Raises Broken.
+
+        A body in pieces needs its Content-Length among the headers.
+        """
+        raw = self._sent(method, target, headers, body)
         try:
-            sent = self._adapter.send(request, stream=True, timeout=self._timeout)
-            return self._read(cast(HTTPResponse, sent.raw))
-        except (OSError, HTTPError) as error:  # every exception of requests is an OSError
+            return self._read(raw)
+        except (OSError, HTTPError) as error:
             code = self._code(error)
         raise Broken(code, sent=self._clock.sent)  # outside the handler: their exceptions hold addresses and headers
+
+    @contextmanager
+    def stream(self, target: str, headers: Mapping[str, str]) -> Iterator[tuple[Answered, Iterator[bytes]]]:
+        """A GET whose body comes unpacked and piece by piece, so that it never stands in memory as a whole.
+
+        Raises Broken, and so do the pieces.
+        """
+        raw = self._sent("GET", target, headers, None)
+        told = _headers_of(raw)
+        try:
+            pieces = unpacked(
+                self._pieces(raw, told), told.get("content-encoding", ""), decoded_bytes=self.bounds.decoded_bytes
+            )
+            yield Answered(raw.status, told, b"", _delimited(told)), pieces
+        finally:
+            raw.close()
+
+    def _sent(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | Iterable[bytes] | None
+    ) -> HTTPResponse:
+        """The head of the answer. Raises Broken."""
+        request = requests.PreparedRequest()
+        request.method, request.url = method, target
+        request.body = cast("bytes | None", body)
+        request.headers = cast("CaseInsensitiveDict[str]", headers)
+        self._clock.start(has_body=isinstance(body, bytes) and bool(body))
+        try:
+            return cast(HTTPResponse, self._adapter.send(request, stream=True, timeout=self._timeout).raw)
+        except (OSError, HTTPError) as error:  # every exception of requests is an OSError
+            code = self._code(error)
+        raise Broken(code, sent=self._clock.sent)
 
     def _code(self, failed: Exception) -> str:
         """Our code for a library's exception."""
@@ -271,50 +291,59 @@ class Wire:
         return "http.timeout" if late or "imeout" in type(failed).__name__ else "http.broken"
 
     def _read(self, raw: HTTPResponse) -> Answered:
-        headers = {name.lower(): value for name, value in raw.headers.items()}
+        headers = _headers_of(raw)
         whole = False
         try:
-            body = self._body(raw, headers)
+            parts = list(self._parts(raw, headers))
             whole = True
         finally:
             raw.release_conn() if whole else raw.close()
-        delimited = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
-        return Answered(raw.status, headers, self._unpack(body, headers.get("content-encoding", "")), delimited)
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        return Answered(
+            raw.status,
+            headers,
+            unpack(
+                body,
+                headers.get("content-encoding", ""),
+                decoded_bytes=self.bounds.decoded_bytes,
+                ratio=self.bounds.ratio,
+            ),
+            _delimited(headers),
+        )
 
-    def _body(self, raw: HTTPResponse, headers: Mapping[str, str]) -> bytes:
+    def _parts(self, raw: HTTPResponse, headers: Mapping[str, str]) -> Iterator[bytes]:
+        """The body as it comes over the line, counted while it is read."""
         promised = headers.get("content-length", "")
         if promised.isdigit() and int(promised[:12]) > self.bounds.wire_bytes:
-            raise self._too_big()
-        parts: list[bytes] = []
+            raise too_big()
         size = 0
-        while part := raw.read(_READ, decode_content=False):
-            parts.append(part)
+        while part := raw.read(READ, decode_content=False):
             size += len(part)
             if size > self.bounds.wire_bytes:
-                raise self._too_big()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+                raise too_big()
+            yield part
 
-    def _unpack(self, body: bytes, encoding: str) -> bytes:
-        """The body without its gzip. Raises Broken for another coding, a cut or a bomb."""
-        if encoding.lower() in ("", "identity") or not body:
-            return body
-        if encoding.lower() not in ("gzip", "x-gzip"):
-            raise Broken("http.encoding", sent=True, size=True)
-        most = min(self.bounds.decoded_bytes, max(1_000_000, len(body) * self.bounds.ratio))
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            text = unpacker.decompress(body, most + 1)
-        except zlib.error:
-            raise Broken("http.broken", sent=True) from None
-        if len(text) > most:
-            raise self._too_big()
-        if not unpacker.eof:
-            raise Broken("http.broken", sent=True)
-        return text
+    def _pieces(self, raw: HTTPResponse, headers: Mapping[str, str]) -> Iterator[bytes]:
+        """The same for who reads them outside: the library's exceptions become ours on the way."""
+        parts = self._parts(raw, headers)
+        while True:
+            try:
+                part = next(parts, b"")
+            except (OSError, HTTPError) as error:
+                code = self._code(error)
+                break
+            if not part:
+                return
+            yield part
+        raise Broken(code, sent=True)
 
-    @staticmethod
-    def _too_big() -> Broken:
-        return Broken("http.too_big", sent=True, size=True)
+
+def _headers_of(raw: HTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in raw.headers.items()}
+
+
+def _delimited(headers: Mapping[str, str]) -> bool:
+    return "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
 
 
 def _pool(origin: str, dialler: Dialler, cafile: str) -> HTTPConnectionPool:

@@ -24,6 +24,7 @@ ANA = By("ana@example.test", Role.AGENCY_OWNER)
 SAM = By("sam@example.test", Role.AGENCY_STAFF)
 OLGA = By("olga@example.test", Role.CLINIC_MANAGER)
 KIND = "patients-to-customers"
+SALES_KIND = "shop-sales-to-stock-adjustments"
 REFERRER = Rule("metafields.clinic.referrer", "custom_fields.referrer", ("trim",), Write.IF_EMPTY)
 
 
@@ -164,6 +165,32 @@ def test_a_target_field_has_one_owner_among_the_flows_that_are_on(flow: Flow) ->
     assert KIND in refusal.value.faults[0].sentence
     configuration.change_mode(flow, Mode.OFF, by=ANA)
     configuration.change_mode(second, Mode.PREVIEW, by=ANA)
+
+
+@pytest.mark.parametrize("first", ["stock-to-inventory", "shop-sales-to-stock-adjustments"])
+def test_stock_has_one_master_between_two_systems(flow: Flow, first: str) -> None:
+    """C13: whichever is on keeps the other off, in words; between other systems it may run."""
+    both = {name: add(name, flow.source, flow.target) for name in ("stock-to-inventory", SALES_KIND)}
+    (second,) = (row for name, row in both.items() if name != first)
+    configuration.change_mode(both[first], Mode.LIVE, by=ANA)
+    for mode in (Mode.PREVIEW, Mode.LIVE):
+        with pytest.raises(Refused) as refusal:
+            configuration.change_mode(second, mode, by=ANA)
+        assert codes(refusal) == {"mode": "flow.two_masters"}
+    assert first in refusal.value.faults[0].sentence and refusal.value.faults[0].sentence.endswith(".")
+    elsewhere = add(second.kind, flow.source, connect("second-shop", "shopify"), name="elsewhere")
+    assert configuration.change_mode(elsewhere, Mode.LIVE, by=ANA)
+    for row in (both[first], elsewhere):
+        configuration.change_mode(row, Mode.OFF, by=ANA)
+    assert configuration.change_mode(second, Mode.LIVE, by=ANA)
+
+
+def add(kind: str, practice: Connection, shop: Connection, *, name: str = "") -> Flow:
+    """A flow of this kind between the two, off."""
+    ends = {"cliniko": practice, "shopify": shop}
+    facts = FLOW_KINDS[kind]
+    source, target = ends[facts.source_vendor], ends[facts.target_vendor]
+    return configuration.add_flow(kind=facts, source=source, target=target, name=name or kind, by=ANA)
 
 
 def test_direction_is_a_capability(flow: Flow) -> None:

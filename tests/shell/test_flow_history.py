@@ -63,7 +63,7 @@ def test_everything_there_is_comes_in_and_the_list_says_so(on_stage: Stage, ana_
     (run,) = runs(on_stage)
     assert (run.made_from, run.state) == (None, "running")
     with tenant_tx(on_stage.tenant.pk):
-        entry = AuditEntry.objects.get(action="backfill.begun")
+        entry = AuditEntry.objects.get(action="flow.backfill_begun")
     assert (entry.target, entry.actor_role) == (f"flow {on_stage.flow_id}", "agency_owner")
     assert entry.diff == {"run": run.pk, "since": "everything"}
     for client, site in ((ana_at, "agency"), (olga_at, "clinic")):
@@ -100,8 +100,8 @@ def test_it_is_paused_goes_on_and_is_stopped(on_stage: Stage, ana_at: Client) ->
         states.append(runs(on_stage)[0].state)
     assert states == ["paused", "running", "stopped"]
     with tenant_tx(on_stage.tenant.pk):
-        done = list(AuditEntry.objects.filter(action__startswith="backfill.").values_list("action", flat=True))
-    assert sorted(done) == ["backfill.paused", "backfill.resumed", "backfill.stopped"]
+        done = list(AuditEntry.objects.filter(action__startswith="flow.backfill").values_list("action", flat=True))
+    assert sorted(done) == ["flow.backfill_paused", "flow.backfill_resumed", "flow.backfill_stopped"]
     late = ana_at.post(f"/agency/integrations/flow/{on_stage.flow_id}/{TAB}/", {"do": "stop"}, follow=True)
     assert "it had ended, or somebody was faster" in text(late)
 

@@ -166,6 +166,22 @@ def test_a_mistake_is_told_where_it_stands_and_nothing_is_written(before: str, a
     assert not Tenant.objects.exists()
 
 
+def test_two_masters_of_stock_in_a_file_are_told_in_a_sentence_and_nothing_is_written() -> None:
+    """C13: whichever way round they stand in the file."""
+    two = [
+        f'\n[[tenant.flow]]\nkind = "{kind}"\nsource = "{source}"\ntarget = "{target}"\nmode = "live"\n'
+        for kind, source, target in (
+            ("stock-to-inventory", "practice", "shop"),
+            ("shop-sales-to-stock-adjustments", "shop", "practice"),
+        )
+    ]
+    for flows in (two, reversed(two)):
+        (told,) = faults(FILE + "".join(flows)).values()
+        assert "only one of the two may be: stock has one master." in told
+    assert not Tenant.objects.exists()
+    provision(parsed(FILE + two[1]))
+
+
 def test_a_literal_secret_is_refused_unless_the_vendors_are_stand_ins(settings: pytest.FixtureRequest) -> None:
     literal = FILE.replace("env:TEST_CLINIKO_KEY", "literal-planted-key-au1")
     settings.SUTURE_SANDBOX = False  # type: ignore[attr-defined]

@@ -85,8 +85,9 @@ def add_invoice(
 
 
 def _next_number(account: Account) -> int:
-    numbers = [int(str(row["number"])) for row in account.shelves.get("invoices", {}).values()]
-    return max(numbers, default=10_000) + 1
+    """The newest invoice's number and one more."""
+    newest = next(reversed(account.shelves.get("invoices", {}).values()), None)
+    return int(str(newest["number"])) + 1 if newest else 10_001
 
 
 def _item(given: Mapping[str, object]) -> Row:

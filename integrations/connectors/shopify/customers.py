@@ -7,15 +7,14 @@ sees a customer the moment it exists.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from integrations.connectors.base import Answer, Ask, Field, OpenFields, Page, Stream, Wanted
+from integrations.connectors.base import Answer, Ask, Field, Page, Stream, Wanted
+from integrations.connectors.shopify.bulk_customers import BULK
 from integrations.connectors.shopify.call import read
 from integrations.connectors.shopify.decoding import decode
+from integrations.connectors.shopify.links import admin_page
 from integrations.connectors.shopify.lists import Listing, read_by_id, read_list, slices
-from integrations.connectors.shopify.markers import custom_id, define, with_definition
+from integrations.connectors.shopify.markers import OPEN_FIELDS, custom_id, define, with_definition
 from integrations.connectors.shopify.operations import (
-    METAFIELD_SHAPE,
-    METAFIELDS,
-    TAG,
     Selection,
     find_document,
     selection,
@@ -30,7 +29,6 @@ from integrations.toolkit.http import Client
 MOST_LOOKUPS = 50
 
 _LISTING = Listing("customers", decode)
-_HANDLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
@@ -118,8 +116,7 @@ def prepare(client: Client, marker: str) -> None:
 
 def admin_url(facts: Mapping[str, str], key: str) -> str:
     """The customer in the shop's admin, ``""`` while the shop's handle is not known."""
-    handle = facts.get("handle", "")
-    return f"https://admin.shopify.com/store/{handle}/customers/{key}" if _HANDLE.fullmatch(handle) else ""
+    return admin_page(facts, "customers", key)
 
 
 CUSTOMERS = Stream(
@@ -143,12 +140,13 @@ CUSTOMERS = Stream(
         Field("emailMarketing", YesNoUnknown, "Agrees to marketing by e-mail"),
         Field("smsMarketing", YesNoUnknown, "Agrees to marketing by text message"),
     ),
-    open_fields=(OpenFields(METAFIELDS, "Metafields", shape=METAFIELD_SHAPE), OpenFields(TAG, "Tag", YesNoUnknown)),
+    open_fields=OPEN_FIELDS,
     read_page=read_page,
     read_many=read_many,
     find=find,
     write_many=write_many,
     prepare=prepare,
+    bulk=BULK,
     batch=10,
     admin_url=admin_url,
 )

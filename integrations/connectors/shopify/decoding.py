@@ -42,9 +42,14 @@ def number_of(gid: str) -> str:
     return found[1]
 
 
+def is_number(key: str) -> bool:
+    """Whether a text can be a key at Shopify."""
+    return key.isascii() and key.isdigit() and len(key) <= 20
+
+
 def global_id(kind: str, key: str) -> str:
     """The global id of a key, which is digits only. Raises KeyError for anything else."""
-    if not (key.isascii() and key.isdigit() and len(key) <= 20):
+    if not is_number(key):
         raise KeyError(key)
     return f"gid://shopify/{kind}/{key}"
 
@@ -61,7 +66,7 @@ def decode(row: payload.Json, selected: Selection, denied: Collection[str] = ())
         for name in ("firstName", "lastName")
         if name in fields and name not in denied
     }
-    values |= tag_values(row, selected)
+    values |= tag_values(row, selected, denied)
     values |= _email(row, fields, denied) | _phone(row, fields, denied)
     handles: dict[str, str] = {}
     if "defaultAddress" not in denied and any(name in fields for name in ADDRESS_MEMBERS):
@@ -80,9 +85,9 @@ def decode(row: payload.Json, selected: Selection, denied: Collection[str] = ())
     )
 
 
-def tag_values(row: payload.Json, selected: Selection) -> dict[str, Value]:
-    """The ``tag.`` fields asked for: yes, or None where the record does not carry that tag."""
-    if not selected.tags:
+def tag_values(row: payload.Json, selected: Selection, denied: Collection[str] = ()) -> dict[str, Value]:
+    """The ``tag.`` fields asked for, unless Shopify withheld them: yes, or None where the record lacks that tag."""
+    if not selected.tags or "tags" in denied:
         return {}
     there = {tag.casefold() for tag in payload.texts(row, "tags")}
     return {name: name.removeprefix(TAG).casefold() in there or None for name in selected.tags}

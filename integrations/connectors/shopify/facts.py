@@ -12,6 +12,7 @@ from integrations.connectors.shopify.inventory import INVENTORY
 from integrations.connectors.shopify.orders import ORDERS
 from integrations.connectors.shopify.probe import verify
 from integrations.connectors.shopify.products import PRODUCTS
+from integrations.connectors.shopify.sales import SALES
 from integrations.toolkit.addresses import https_origin
 from integrations.toolkit.http import Limit, LimitStyle
 from integrations.toolkit.refusals import ErrorRule, account_error
@@ -85,7 +86,8 @@ SHOPIFY = Connector(
             secret=True,
             help="From the shop's admin: Settings, Apps and sales channels, Develop apps, the app, API credentials. "
             "The app needs the scopes read_customers and write_customers; flows of products need write_products, those of "
-            "stock write_inventory and read_locations, those of orders write_orders.",
+            "stock write_inventory and read_locations, those of orders write_orders, those of sales read_orders and "
+            "read_products.",
         ),
         Credential(
             "webhook_secret",
@@ -97,7 +99,7 @@ SHOPIFY = Connector(
     ),
     # Start values of the oldest plans; every answer says what holds for this shop.
     limit=Limit(LimitStyle.POINTS, amount=50, per_s=1, capacity=1000),
-    streams=(CUSTOMERS, PRODUCTS, INVENTORY, ORDERS),
+    streams=(CUSTOMERS, PRODUCTS, INVENTORY, ORDERS, SALES),
     normalise_account=normalise_account,
     origin=origin,
     headers=headers,

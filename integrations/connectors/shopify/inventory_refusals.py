@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from integrations.connectors.shopify.once import key_error
-from integrations.connectors.shopify.refusals import GONE, PATH
-from integrations.core.errors import Rejected, SyncError
+from integrations.connectors.shopify.refusals import GONE, rejected
+from integrations.core.errors import SyncError
 from integrations.toolkit.graphql import UserError
 
 _CODES: Mapping[str, str] = {
@@ -30,13 +30,7 @@ def stock_refused(errors: Sequence[UserError]) -> SyncError:
     code, told = min(
         ((_code(error), error) for error in errors), key=lambda pair: (pair[0] == "shopify.stock_refused", pair[0])
     )
-    return Rejected(
-        code,
-        field=told.path if PATH.fullmatch(told.path) else None,
-        vendor_code=told.code if re.fullmatch(r"[A-Z_]{1,60}", told.code) else None,
-        errors=len(errors),
-        look_again=code in _LOOK_AGAIN or None,
-    )
+    return rejected(code, told, errors, look_again=code in _LOOK_AGAIN)
 
 
 def _code(error: UserError) -> str:

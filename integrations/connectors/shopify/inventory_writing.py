@@ -13,8 +13,9 @@ from integrations.connectors.shopify.inventory_documents import LEVEL, SHAPES, S
 from integrations.connectors.shopify.inventory_refusals import stock_refused
 from integrations.connectors.shopify.levels import available_in
 from integrations.connectors.shopify.lists import slices
-from integrations.connectors.shopify.once import document_uri, once_key
+from integrations.connectors.shopify.once import document_uri
 from integrations.connectors.shopify.operations import Selection
+from integrations.connectors.shopify.repeats import keyed, send_once
 from integrations.connectors.shopify.steps import Job, Run, Withheld, Writer, over
 from integrations.core.errors import AccountError, RecordError, Rejected, SyncError, Throttled, VendorChanged
 from integrations.core.records import Record
@@ -63,7 +64,7 @@ class _Work:
         if item.current.handles.get("variants") == "several":
             raise Rejected("shopify.product_has_variants")
         _whole(item)
-        self.left[item.ref] = item
+        self.left[item.ref] = _seeded(item)
 
     def track(self) -> None:
         self._do([_track(item) for item in self.left.values() if _handles(item)["tracked"] == "no"])
@@ -104,13 +105,7 @@ class _Work:
 
     def _send(self, jobs: Sequence[Job]) -> dict[str, Written]:
         """The outcome of each job, the key changed where Shopify says that one is spent."""
-        sent = self._run(jobs)
-        for turn in range(1, TURNS):
-            again = [_keyed(job, turn) for job in jobs if _is_spent(sent[job.item.ref].error)]
-            if not again:
-                break
-            sent |= self._run(again)
-        return sent
+        return send_once(jobs, self._run, is_spent=_is_spent, turns=TURNS)
 
     def _run(self, jobs: Sequence[Job]) -> dict[str, Written]:
         try:
@@ -160,7 +155,7 @@ def _activate(item: WriteItem) -> Job:
     variables: dict[str, object] = {"c": handles["item"], "l": handles["location"]}
     if not handles["quantity"]:
         variables["i"] = _whole(item)
-    return _keyed(Job(item, StockStep.ACTIVATE, variables))
+    return keyed(Job(item, StockStep.ACTIVATE, variables))
 
 
 def _set(items: Sequence[WriteItem]) -> Job:
@@ -177,28 +172,23 @@ def _set(items: Sequence[WriteItem]) -> Job:
                 "changeFromQuantity": int(known) if known else None,
             }
         )
-    seed = "\n".join(_seed(item) for item in items)
+    seed = "\n".join(item.seed for item in items)
     sent = {
         "name": "available",
         "reason": "correction",
         "referenceDocumentUri": document_uri(seed),
         "quantities": rows,
     }
-    return _keyed(Job(replace(items[0], seed=seed), StockStep.SET, {"i": sent}))
+    return keyed(Job(replace(items[0], seed=seed), StockStep.SET, {"i": sent}))
 
 
-def _keyed(job: Job, turn: int = 0) -> Job:
-    sent = {name: value for name, value in job.variables.items() if name != "k"}
-    return replace(job, variables={**sent, "k": once_key(_seed(job.item), [job.step, sent], turn)})
+def _seeded(item: WriteItem) -> WriteItem:
+    """With something to make the key of besides the input: without a wish's own seed, the level as it was read."""
+    return item if item.seed else replace(item, seed=f"{_current(item).key} {_current(item).version}")
 
 
-def _seed(item: WriteItem) -> str:
-    """What the key is made of besides the input; without a wish's own seed, the level as it was read."""
-    return item.seed or f"{_current(item).key} {_current(item).version}"
-
-
-def _is_spent(error: SyncError | None) -> bool:
-    return error is not None and error.code == "shopify.request_key_spent"
+def _is_spent(error: SyncError) -> bool:
+    return error.code == "shopify.request_key_spent"
 
 
 def _answer(job: Job, result: payload.Json, _withheld: Withheld, _selected: Selection) -> Record:

@@ -4,15 +4,24 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from integrations.connectors.base import OpenFields
 from integrations.connectors.shopify.call import call, read
-from integrations.connectors.shopify.operations import DEFINITION_CREATE, DEFINITIONS, METAFIELDS, TAG, metafield_name
+from integrations.connectors.shopify.operations import (
+    DEFINITION_CREATE,
+    DEFINITIONS,
+    METAFIELD_SHAPE,
+    METAFIELDS,
+    TAG,
+    metafield_name,
+)
 from integrations.core.errors import AccountError, Rejected, VendorChanged
-from integrations.core.values import Value, clean_text
+from integrations.core.values import Value, YesNoUnknown, clean_text
 from integrations.toolkit import graphql, payload
 from integrations.toolkit.http import Client
 
 _Found = TypeVar("_Found")
 METAFIELD_TYPE = "single_line_text_field"
+OPEN_FIELDS = (OpenFields(METAFIELDS, "Metafields", shape=METAFIELD_SHAPE), OpenFields(TAG, "Tag", YesNoUnknown))
 
 
 def define(client: Client, marker: str, *, owner: str, description: str) -> None:

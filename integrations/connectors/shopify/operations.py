@@ -71,7 +71,7 @@ def metafield_name(field: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is read of a record of this ``kind`` (Customer, Product), as the fragment ``R``. ``metafields`` are field
+    """What is read of a record of this ``kind`` (Customer, Order), as the fragment ``R``. ``metafields`` are field
     names in the order of their aliases ``f0``, ``f1`` .., ``tags`` the ``tag.`` fields; ``objects`` is how many objects
     one record counts in Shopify's cost."""
 
@@ -125,6 +125,8 @@ class Step(StrEnum):
     SMS_CONSENT = "customerSmsMarketingConsentUpdate"
     ADDRESS_CREATE = "customerAddressCreate"
     ADDRESS_UPDATE = "customerAddressUpdate"
+    SET = "customerSet"  # this and the next only as rows of a bulk run
+    SET_METAFIELDS = "metafieldsSet"
     TAGS_ADD = "tagsAdd"
     TAGS_REMOVE = "tagsRemove"
 
@@ -199,9 +201,11 @@ def shape_points(shape: Shape, selected: Selection) -> int:
 @lru_cache(maxsize=512)
 def find_document(identifiers: int, selected: Selection) -> str:
     """So many look-ups in one query: number n is alias ``m<n>`` with the identifier ``$i<n>``."""
-    variables = ", ".join(f"$i{number}: CustomerIdentifierInput!" for number in range(identifiers))
-    lines = [f"  m{number}: customerByIdentifier(identifier: $i{number}) {{ ...R }}" for number in range(identifiers)]
-    return "\n".join([f"query FindCustomers({variables}) {{", *lines, "}", selected.text])
+    kind = selected.kind
+    variables = ", ".join(f"$i{number}: {kind}IdentifierInput!" for number in range(identifiers))
+    root = f"{kind.lower()}ByIdentifier"
+    lines = [f"  m{number}: {root}(identifier: $i{number}) {{ ...R }}" for number in range(identifiers)]
+    return "\n".join([f"query Find{kind}s({variables}) {{", *lines, "}", selected.text])
 
 
 @lru_cache(maxsize=256)

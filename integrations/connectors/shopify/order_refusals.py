@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from integrations.connectors.shopify.once import key_error
 from integrations.connectors.shopify.orders_documents import OrderStep
-from integrations.connectors.shopify.refusals import GONE, PATH, TAKEN
-from integrations.core.errors import Rejected, SyncError
+from integrations.connectors.shopify.refusals import GONE, TAKEN, rejected
+from integrations.core.errors import SyncError
 from integrations.toolkit.graphql import UserError
 
-_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,60}")
 _EXCEEDS = re.compile(r"exceed|greater than|more than|over-?refund|cannot refund|not refundable", re.IGNORECASE)
 
 _BY_MEMBER: Mapping[str, str] = {
@@ -21,7 +20,7 @@ _BY_MEMBER: Mapping[str, str] = {
     "variantId": "shopify.product_gone",
     "productId": "shopify.product_gone",
 }
-_BY_STEP: Mapping[OrderStep, str] = {
+_BY_STEP: Mapping[str, str] = {
     OrderStep.CANCEL: "shopify.cancel_refused",
     OrderStep.MARK_PAID: "shopify.payment_refused",
     OrderStep.TERMS_CREATE: "shopify.terms_refused",
@@ -42,7 +41,7 @@ _LOOK_AGAIN = frozenset(
 )
 
 
-def refused(errors: Sequence[UserError], step: OrderStep, *, marks: bool) -> SyncError:
+def refused(errors: Sequence[UserError], step: str, *, marks: bool) -> SyncError:
     """The error for a mutation's ``userErrors``; the first that names something decides.
 
     ``marks``: the marker was among what was sent.
@@ -53,25 +52,19 @@ def refused(errors: Sequence[UserError], step: OrderStep, *, marks: bool) -> Syn
     general = _BY_STEP.get(step, "shopify.order_refused")
     found = [(_code(error, step, general, marks=marks), error) for error in errors]
     code, error = min(found, key=lambda pair: (pair[0] not in _LOOK_AGAIN, pair[0] == general))
-    return Rejected(
-        code,
-        field=error.path if PATH.fullmatch(error.path) else None,
-        vendor_code=error.code if _CODE.fullmatch(error.code) else None,
-        errors=len(errors),
-        look_again=code in _LOOK_AGAIN or None,
-    )
+    return rejected(code, error, errors, look_again=code in _LOOK_AGAIN)
 
 
-def _code(error: UserError, step: OrderStep, general: str, *, marks: bool) -> str:
+def _code(error: UserError, step: str, general: str, *, marks: bool) -> str:
     names = [name for name in error.path.split(".") if name and not name.isdigit()]
     if TAKEN.search(error.message) and (marks or "metafields" in names):
         return "shopify.marker_taken" if marks else "shopify.metafield_taken"
-    if step is OrderStep.REFUND and _EXCEEDS.search(error.message):
+    if step == OrderStep.REFUND and _EXCEEDS.search(error.message):
         return "shopify.refund_exceeds"
     known = next((_BY_MEMBER[name] for name in reversed(names) if name in _BY_MEMBER), None)
     if known is not None:
         return known
     is_order = not names or names[-1] in ("id", "orderId", "referenceId")
-    if step is not OrderStep.CREATE and is_order and (error.code == "NOT_FOUND" or GONE.search(error.message)):
+    if step != OrderStep.CREATE and is_order and (error.code == "NOT_FOUND" or GONE.search(error.message)):
         return "shopify.order_gone"
     return general

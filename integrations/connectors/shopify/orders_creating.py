@@ -5,12 +5,11 @@ from datetime import datetime
 from decimal import Decimal
 
 from integrations.connectors.base import WriteItem
-from integrations.connectors.shopify import metafields
 from integrations.connectors.shopify.call import read
-from integrations.connectors.shopify.decoding import number_of
-from integrations.connectors.shopify.operations import TAG
+from integrations.connectors.shopify.decoding import is_number, number_of
+from integrations.connectors.shopify.markers import added_tags, filled_metafields
 from integrations.connectors.shopify.order_lines import check_sums, line_items, money
-from integrations.connectors.shopify.orders_decoding import PAID, UNPAID, gid, is_number
+from integrations.connectors.shopify.orders_decoding import PAID, UNPAID, gid
 from integrations.connectors.shopify.orders_documents import VARIANTS
 from integrations.connectors.shopify.passes import stamp
 from integrations.core.errors import Rejected
@@ -36,7 +35,7 @@ def create_input(fields: Mapping[str, Value], marker: str, variants: Variants, c
     if not currency:
         raise Rejected("shopify.currency_missing", field="currency")
     made: dict[str, object] = {"currency": currency, "taxesIncluded": True, **_head(fields, marker)}
-    if held := metafields.filled(fields, marker):
+    if held := filled_metafields(fields, marker):
         made["metafields"] = held
     made["lineItems"] = line_items(lines, currency, _chosen(lines, variants))
     made |= _payment(fields, total_of(lines), currency)
@@ -53,7 +52,7 @@ def _head(fields: Mapping[str, Value], marker: str) -> dict[str, object]:
         made["processedAt"] = at
     texts = {"poNumber": fields.get("number"), "sourceIdentifier": fields.get(marker), "note": fields.get("note")}
     made |= {name: text for name, text in texts.items() if text}
-    if tags := [name.removeprefix(TAG) for name in fields if name.startswith(TAG) and fields[name] is True]:
+    if tags := added_tags(fields):
         made["tags"] = tags
     return made
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 
-from integrations.connectors.shopify.decoding import number_of
-from integrations.connectors.shopify.operations import TAG, Selection
+from integrations.connectors.shopify.decoding import global_id, metafield_values, number_of, tag_values
+from integrations.connectors.shopify.operations import Selection
 from integrations.core.errors import Rejected
 from integrations.core.lines import ZERO, Line, to_cents
 from integrations.core.records import Record
@@ -46,16 +46,12 @@ def _payment_text(raw: object) -> Value:
 Payment = Kind("payment", clean_text, lambda value: value, _payment_text, _is_settled)
 
 
-def is_number(key: str) -> bool:
-    """Whether a text can be a key at Shopify."""
-    return key.isascii() and key.isdigit() and len(key) <= 20
-
-
 def gid(kind: str, key: str) -> str:
     """The global id of a key. Raises Rejected for what is no number."""
-    if not is_number(key):
-        raise Rejected("shopify.values_refused", field=kind.lower())
-    return f"gid://shopify/{kind}/{key}"
+    try:
+        return global_id(kind, key)
+    except KeyError:
+        raise Rejected("shopify.values_refused", field=kind.lower()) from None
 
 
 def decode_order(row: payload.Json, selected: Selection, denied: Collection[str] = ()) -> Record:
@@ -67,13 +63,7 @@ def decode_order(row: payload.Json, selected: Selection, denied: Collection[str]
         for name, (member, read) in _FIELDS.items()
         if name in selected.fields and member not in denied and _is_told(row, name)
     }
-    if selected.tags and "tags" not in denied:
-        there = {tag.casefold() for tag in payload.texts(row, "tags")}
-        values |= {name: name.removeprefix(TAG).casefold() in there or None for name in selected.tags}
-    for number, name in enumerate(selected.metafields):
-        if f"f{number}" not in denied:
-            metafield = payload.optional_obj(row, f"f{number}")
-            values[name] = None if metafield is None else payload.optional_text(metafield, "value", name)
+    values |= tag_values(row, selected, denied) | metafield_values(row, selected, denied)
     return Record(
         key=number_of(payload.text(row, "id")),
         version=changed_at.isoformat(),

@@ -16,6 +16,7 @@ FLOWS_SCOPES: Mapping[str, tuple[str, ...]] = {
     "products": ("read_products", "write_products"),
     "stock": ("read_products", "read_inventory", "write_inventory", "read_locations"),
     "orders": ("read_orders", "write_orders"),
+    "sales": ("read_orders", "read_products"),
 }
 
 Finding = tuple[str, str]

@@ -5,6 +5,7 @@ absent, never None, and the handle ``variants`` says ``several``. Absent as well
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from integrations.connectors.shopify.decoding import metafield_values, number_of, tag_values
 from integrations.connectors.shopify.operations import Selection
@@ -19,24 +20,27 @@ _MONEY = ("price", "compareAtPrice")
 def decode_product(row: payload.Json, selected: Selection, denied: Collection[str] = ()) -> Record:
     """``denied`` are the last steps of the paths that Shopify withheld. Raises VendorChanged for a shape that does
     not fit."""
-    changed_at = payload.instant(row, "updatedAt")
+    own = decode_own(row, selected, denied)
     variants = payload.items(payload.obj(row, "variants"), "nodes", "variants")
-    handles = {"variants": "several" if len(variants) > 1 else "none"}
+    if len(variants) != 1:
+        return replace(own, handles={"variants": "several" if variants else "none"})
+    values = {**own.values, **variant_values(variants[0], selected.fields, denied)}
+    return replace(own, values=values, handles={"variant": payload.text(variants[0], "id", "variants.nodes")})
+
+
+def decode_own(row: payload.Json, selected: Selection, denied: Collection[str] = ()) -> Record:
+    """A product answered without its variants: nothing is said of those."""
+    changed_at = payload.instant(row, "updatedAt")
     values: dict[str, Value] = {
         name: payload.optional_text(row, name) for name in OWN if name in selected.fields and name not in denied
     }
-    values |= tag_values(row, selected) | metafield_values(row, selected, denied)
-    if len(variants) == 1:
-        handles = {"variant": payload.text(variants[0], "id", "variants.nodes")}
-        values |= variant_values(variants[0], selected.fields, denied)
     return Record(
         key=number_of(payload.text(row, "id")),
         version=changed_at.isoformat(),
-        values=values,
+        values=values | tag_values(row, selected, denied) | metafield_values(row, selected, denied),
         state=State.ARCHIVED if row.get("status") == "ARCHIVED" else State.LIVE,
         changed_at=changed_at,
         created_at=payload.optional_instant(row, "createdAt"),
-        handles=handles,
     )
 
 

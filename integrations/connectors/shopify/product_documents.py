@@ -36,6 +36,12 @@ def product_selection(fields: frozenset[str]) -> Selection:
     return select("Product", fields, ["id updatedAt createdAt", *(name for name in OWN if name in fields), variants])
 
 
+@lru_cache(maxsize=64)
+def row_selection(fields: frozenset[str]) -> Selection:
+    """The product without its variant, as a row of a bulk run answers it: no connection, and no other scope."""
+    return select("Product", fields, ["id updatedAt createdAt", *(name for name in OWN if name in fields)])
+
+
 class ProductStep(StrEnum):
     """One mutation that a write may need next."""
 

@@ -6,7 +6,7 @@ The message is looked at and forgotten; only the field's name and Shopify's code
 import re
 from collections.abc import Mapping, Sequence
 
-from integrations.connectors.shopify.refusals import GONE, PATH, TAKEN
+from integrations.connectors.shopify.refusals import GONE, TAKEN, rejected
 from integrations.core.errors import Rejected
 from integrations.toolkit.graphql import UserError
 
@@ -35,13 +35,7 @@ def product_refused(errors: Sequence[UserError], *, marks: bool) -> Rejected:
     """The error for a mutation's ``userErrors``; the one that says most decides. ``marks``: the marker was sent."""
     found = [(_code(error, marks=marks), error) for error in errors]
     code, told = min(found, key=lambda pair: (pair[0] not in _LOOK_AGAIN, pair[0] == "shopify.product_refused"))
-    return Rejected(
-        code,
-        field=told.path if PATH.fullmatch(told.path) else None,
-        vendor_code=told.code if re.fullmatch(r"[A-Z_]{1,60}", told.code) else None,
-        errors=len(errors),
-        look_again=code in _LOOK_AGAIN or None,
-    )
+    return rejected(code, told, errors, look_again=code in _LOOK_AGAIN)
 
 
 def _code(error: UserError, *, marks: bool) -> str:

@@ -8,11 +8,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from integrations.connectors.base import Answer, Ask, Field, OpenFields, Page, Stream, Wanted
+from integrations.connectors.base import Answer, Ask, Field, Page, Stream, Wanted
+from integrations.connectors.shopify.bulk_products import BULK
 from integrations.connectors.shopify.call import read
+from integrations.connectors.shopify.links import admin_page
 from integrations.connectors.shopify.lists import Listing, read_by_id, read_list, slices, withheld_names
-from integrations.connectors.shopify.markers import custom_id, define, with_definition
-from integrations.connectors.shopify.operations import METAFIELD_SHAPE, METAFIELDS, TAG, Selection
+from integrations.connectors.shopify.markers import OPEN_FIELDS, custom_id, define, with_definition
+from integrations.connectors.shopify.operations import Selection
 from integrations.connectors.shopify.product_decoding import decode_product
 from integrations.connectors.shopify.product_documents import (
     MOST_HITS,
@@ -33,7 +35,6 @@ MOST_LOOKUPS = 20
 STATUSES = "status:active,draft,archived,unlisted"  # named, because what a search without them shows is not sure
 BEARS = "inventoryItem"
 
-_HANDLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _LISTING = Listing("products", decode_product, STATUSES, BEARS, size=50)
 
 
@@ -166,8 +167,7 @@ def prepare(client: Client, marker: str) -> None:
 
 def admin_url(facts: Mapping[str, str], key: str) -> str:
     """The product in the shop's admin, ``""`` while the shop's handle is not known."""
-    handle = facts.get("handle", "")
-    return f"https://admin.shopify.com/store/{handle}/products/{key}" if _HANDLE.fullmatch(handle) else ""
+    return admin_page(facts, "products", key)
 
 
 PRODUCTS = Stream(
@@ -187,12 +187,13 @@ PRODUCTS = Stream(
         Field("taxable", YesNoUnknown, "Is taxed"),
         Field("tracked", YesNoUnknown, "Stock is tracked"),
     ),
-    open_fields=(OpenFields(METAFIELDS, "Metafields", shape=METAFIELD_SHAPE), OpenFields(TAG, "Tag", YesNoUnknown)),
+    open_fields=OPEN_FIELDS,
     read_page=read_page,
     read_many=read_many,
     find=find,
     write_many=write_many,
     prepare=prepare,
+    bulk=BULK,
     batch=10,
     admin_url=admin_url,
 )

@@ -45,7 +45,7 @@ def write_many(client: Client, items: Sequence[WriteItem], fields: frozenset[str
 def _plan(item: WriteItem, marker: str) -> Job | None:
     """The next step of an item, None if nothing is left to do. Raises Rejected for values that cannot be sent."""
     if item.current is None:
-        return _create(item, marker)
+        return create(item, marker)
     if item.current.handles.get("variants") and OF_VARIANT & item.wanted.keys():
         raise Rejected("shopify.product_has_variants")
     gid = global_id("Product", item.current.key)
@@ -56,7 +56,7 @@ def _plan(item: WriteItem, marker: str) -> Job | None:
     return None
 
 
-def _create(item: WriteItem, marker: str) -> Job:
+def create(item: WriteItem, marker: str) -> Job:
     """Everything a product needs, in one call. The marker identifies it, so that a second try makes no second one."""
     fields = {name: value for name, value in item.fields.items() if value is not None}
     made = _own(fields)
@@ -120,10 +120,13 @@ def _update(item: WriteItem, _current: Record, gid: str, marker: str) -> Job | N
 
 
 def _variant(item: WriteItem, current: Record, gid: str, _marker: str) -> Job | None:
+    """Raises Rejected for a product made in bulk and not read since: its variant is not known yet."""
     changed = _variant_input(item.fields)
     if not changed:
         return None
-    return Job(item, ProductStep.VARIANT, {"c": gid, "i": [{"id": current.handles.get("variant"), **changed}]})
+    if "variant" not in current.handles:
+        raise Rejected("shopify.product_gone", look_again=True)
+    return Job(item, ProductStep.VARIANT, {"c": gid, "i": [{"id": current.handles["variant"], **changed}]})
 
 
 def _clear_metafields(item: WriteItem, _current: Record, gid: str, _marker: str) -> Job | None:
@@ -145,8 +148,8 @@ def _record(job: Job, result: payload.Json, withheld: Withheld, selected: Select
     return decode_product(payload.obj(result, member), selected, {path[-1] for path in withheld})
 
 
-def _refuse(errors: Sequence[UserError], _job: Job, marks: bool) -> Rejected:
+def refuse(errors: Sequence[UserError], _job: Job, marks: bool) -> Rejected:
     return product_refused(errors, marks=marks)
 
 
-_WRITER = Writer("Products", SHAPES, _record, _refuse)
+_WRITER = Writer("Products", SHAPES, _record, refuse)

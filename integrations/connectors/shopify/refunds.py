@@ -6,20 +6,21 @@ Shopify keeps no metafields on refunds, so the marker stands at the end of the n
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from integrations.connectors.base import Answer, Wanted
 from integrations.connectors.shopify.call import read
-from integrations.connectors.shopify.decoding import number_of
-from integrations.connectors.shopify.orders_decoding import ORDER, amount, gid, is_number, refunded_line
+from integrations.connectors.shopify.decoding import is_number, number_of
+from integrations.connectors.shopify.orders_decoding import ORDER, amount, gid, refunded_line
 from integrations.connectors.shopify.orders_documents import (
     REFUND_OBJECTS,
     refund_notes_document,
     refunds_document,
 )
 from integrations.core.errors import VendorChanged
-from integrations.core.lines import Line, total_of
+from integrations.core.lines import ZERO, Line, total_of
 from integrations.core.records import Record
-from integrations.core.values import Value, clean_text
+from integrations.core.values import Kind, Lines, Value, as_lines, clean_text
 from integrations.toolkit import payload
 from integrations.toolkit.http import Client
 
@@ -29,6 +30,14 @@ MOST_REFUNDS = 10  # in one request
 MOST_ORDERS = 25
 
 _NOTE = re.compile(r"(?P<words>.*?)\s*\(suture (?P<marker>[^()\s]{1,200})\)", re.DOTALL)
+
+
+def _untaxed(value: Value) -> str:
+    return Lines.canon(tuple(replace(line, tax=ZERO) for line in as_lines(value)))
+
+
+# A shop reckons the tax of what goes back by itself, as a share of the whole line's, which may be a cent off.
+ReturnedLines = Kind(Lines.name, _untaxed, Lines.dump, Lines.load)
 
 
 def is_refund(wish: Mapping[str, Value]) -> bool:

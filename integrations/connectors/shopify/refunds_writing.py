@@ -6,24 +6,22 @@ ever put back on a shelf, and nobody is written to.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
 
 from integrations.connectors.base import WriteItem, Written
 from integrations.connectors.shopify import order_refusals
 from integrations.connectors.shopify.call import read
-from integrations.connectors.shopify.decoding import number_of
-from integrations.connectors.shopify.once import PREVIOUS_ATTEMPT_FAILED, once_key
+from integrations.connectors.shopify.decoding import is_number, number_of
+from integrations.connectors.shopify.once import PREVIOUS_ATTEMPT_FAILED
 from integrations.connectors.shopify.order_lines import Sold, spread
-from integrations.connectors.shopify.orders_decoding import ORDER, amount, gid, is_number, line_of
+from integrations.connectors.shopify.orders_decoding import ORDER, amount, gid, line_of
 from integrations.connectors.shopify.orders_documents import (
+    REFUND_SHAPES,
     OrderStep,
-    order_selection,
+    refund_selection,
     refundable_document,
-    step_points,
-    write_document,
 )
 from integrations.connectors.shopify.orders_whole import with_all_lines
 from integrations.connectors.shopify.passes import stamp
@@ -35,18 +33,17 @@ from integrations.connectors.shopify.refunds import (
     read_note,
     read_refunds,
 )
-from integrations.connectors.shopify.sending import send
-from integrations.core.errors import RecordError, Rejected, SyncError, Uncertain, VendorChanged
+from integrations.connectors.shopify.repeats import keyed, send_once
+from integrations.connectors.shopify.steps import Job, Run, Writer
+from integrations.core.errors import RecordError, Rejected, SyncError
 from integrations.core.lines import ZERO, to_cents
 from integrations.core.values import as_lines, clean_text
-from integrations.toolkit import graphql, payload
-from integrations.toolkit.graphql import Outcome
+from integrations.toolkit import payload
 from integrations.toolkit.http import Client
 
 _MOST_ORDERS = 10  # in one request
 _ORDER_POINTS = 25
-_MOST_TURNS = 4  # keys after the first that one attempt may use up
-_NO_ORDER = order_selection(frozenset())
+_TURNS = 5  # keys that one attempt may use up
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +69,6 @@ class Refundable:
     def left(self) -> Decimal:
         """What was received and not given back."""
         return sum((payment.left for payment in self.payments), ZERO)
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A refund to make. The key is the same for the same wish and input, and another for each ``turn``."""
-
-    item: WriteItem
-    input: Mapping[str, object]
-    turn: int = 0
-
-    @property
-    def variables(self) -> Mapping[str, object]:
-        return {"i": self.input, "k": once_key(self.item.seed, self.input, self.turn)}
-
-    def with_next_key(self) -> "_Job":
-        return replace(self, turn=self.turn + 1)
 
 
 def write_refunds(
@@ -122,7 +103,7 @@ def _rounds(items: Sequence[WriteItem]) -> Iterator[list[WriteItem]]:
 
 def _make(client: Client, items: Sequence[WriteItem], fields: frozenset[str], marker: str) -> dict[str, Written]:
     outcomes: dict[str, Written] = {}
-    jobs: list[_Job] = []
+    jobs: list[Job] = []
     orders = _refundables(client, [order_of(item.wanted) for item in items])
     for item in items:
         order = orders.get(order_of(item.wanted))
@@ -134,41 +115,22 @@ def _make(client: Client, items: Sequence[WriteItem], fields: frozenset[str], ma
             jobs.append(_job(item, order, marker))
         except RecordError as error:
             outcomes[item.ref] = Written(item.ref, error=error)
-    return outcomes | _send(client, jobs, fields, marker)
+    run = Run(client, _writer(marker), refund_selection(fields), marker)
+    return outcomes | send_once(jobs, run.all, is_spent=_is_spent, turns=_TURNS)
 
 
-def _send(client: Client, jobs: Sequence[_Job], fields: frozenset[str], marker: str) -> dict[str, Written]:
-    """Sends them. A key whose first use failed does nothing for a day, so the next one is used."""
-    sent = send(
-        client,
-        jobs,
-        points=lambda _: step_points(OrderStep.REFUND, _NO_ORDER),
-        document=lambda some: write_document((OrderStep.REFUND,) * len(some), _NO_ORDER),
-        read=partial(_written, fields=fields, marker=marker),
+def _is_spent(error: SyncError) -> bool:
+    """A key whose first use failed does nothing for a day. One that had another input may have made a refund."""
+    return error.facts.get("vendor_code") == PREVIOUS_ATTEMPT_FAILED
+
+
+def _writer(marker: str) -> Writer:
+    return Writer(
+        "Refunds",
+        REFUND_SHAPES,
+        lambda _job, result, _, selected: decode_refund(payload.obj(result, "refund"), selected.fields, marker),
+        lambda errors, job, _: order_refusals.refused(errors, job.step, marks=False),
     )
-    spent = [job.with_next_key() for job in jobs if _is_spent(sent[job.item.ref]) and job.turn < _MOST_TURNS]
-    try:
-        return sent | (_send(client, spent, fields, marker) if spent else {})
-    except SyncError:
-        return sent  # what was made stays told; the others are looked at again
-
-
-def _is_spent(written: Written) -> bool:
-    return written.error is not None and written.error.facts.get("vendor_code") == PREVIOUS_ATTEMPT_FAILED
-
-
-def _written(job: _Job, alias: str, outcome: Outcome, *, fields: frozenset[str], marker: str) -> Written:
-    told = partial(Written, job.item.ref, request_id=outcome.reply.request_id)
-    unclear = Uncertain("shopify.shape", request_id=outcome.reply.request_id or None)
-    result = outcome.data.get(alias)
-    if not isinstance(result, dict):
-        return told(error=outcome.error_for(alias) or unclear)
-    try:
-        if errors := graphql.user_errors(result):
-            return told(error=order_refusals.refused(errors, OrderStep.REFUND, marks=False))
-        return told(record=decode_refund(payload.obj(result, "refund"), fields, marker))
-    except VendorChanged:
-        return told(error=unclear)
 
 
 # -- the order a refund belongs to
@@ -232,11 +194,11 @@ def _payments(transactions: Sequence[payload.Json]) -> tuple[Payment, ...]:
 # -- what is sent
 
 
-def _job(item: WriteItem, order: Refundable | None, marker: str) -> _Job:
+def _job(item: WriteItem, order: Refundable | None, marker: str) -> Job:
     """Raises Rejected for what the order does not bear."""
     if order is None:
         raise Rejected("shopify.order_gone", field="refund.order", look_again=True)
-    return _Job(item, _input(item, order, marker))
+    return keyed(Job(item, OrderStep.REFUND, {"i": _input(item, order, marker)}))
 
 
 def _input(item: WriteItem, order: Refundable, marker: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What ``userErrors`` mean. Those of customers carry no code: they are told apart by field path and message.
+"""What ``userErrors`` mean. Most of customers carry no code: they are told apart by field path and message.
 
 The message is looked at and forgotten; only the field's name goes into the error.
 """
@@ -14,6 +14,8 @@ GONE = re.compile(
     r"not exist|not found|could(?:n't| not) (?:be )?f(?:i|ou)nd|invalid id|deleted|cannot be located", re.IGNORECASE
 )
 PATH = re.compile(r"[A-Za-z0-9_.]{1,200}")
+VENDOR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,60}")
+_TAKEN_CODES = frozenset({"TAKEN", "CAPABILITY_VIOLATION"})
 _WORDS = {"email": re.compile(r"\be-?mail\b", re.IGNORECASE), "phone": re.compile(r"\bphone\b", re.IGNORECASE)}
 
 _INVALID: Mapping[str, str] = {
@@ -56,20 +58,31 @@ def refused(errors: Sequence[UserError], *, marks: bool, in_address: bool = Fals
 
     ``marks``: the marker was among what was sent. ``in_address``: the mutation writes an address.
     """
-    found = [(_code(error, marks=marks, in_address=in_address), error.path) for error in errors]
-    code, path = min(found, key=lambda pair: (pair[0] not in _LOOK_AGAIN, pair[0] == "shopify.values_refused"))
-    named = path if PATH.fullmatch(path) else None
-    return Rejected(code, field=named, errors=len(errors), look_again=code in _LOOK_AGAIN or None)
+    found = [(_code(error, marks=marks, in_address=in_address), error) for error in errors]
+    code, told = min(found, key=lambda pair: (pair[0] not in _LOOK_AGAIN, pair[0] == "shopify.values_refused"))
+    return rejected(code, told, errors, look_again=code in _LOOK_AGAIN)
+
+
+def rejected(code: str, told: UserError, errors: Sequence[UserError], *, look_again: bool) -> Rejected:
+    """The error of this code, with what may be told of the one that decided."""
+    return Rejected(
+        code,
+        field=told.path if PATH.fullmatch(told.path) else None,
+        vendor_code=told.code if VENDOR_CODE.fullmatch(told.code) else None,
+        errors=len(errors),
+        look_again=look_again or None,
+    )
 
 
 def _code(error: UserError, *, marks: bool, in_address: bool) -> str:
     names, message = tuple(filter(None, error.path.split("."))), error.message
     last = _last_word(names, message)
-    if TAKEN.search(message):
+    in_address = in_address or "addresses" in names
+    if error.code in _TAKEN_CODES or TAKEN.search(message):
         return _taken(names, last, marks=marks, in_address=in_address)
     if last == "addressId" or (in_address and last == "id"):
         return "shopify.address_gone"
-    if (last in ("id", "customerId") or not names) and GONE.search(message):
+    if (last in ("id", "customerId", "ownerId") or not names) and (error.code == "NOT_FOUND" or GONE.search(message)):
         return "shopify.customer_gone"
     if in_address and last in ("phone", "firstName", "lastName"):
         return "shopify.address_invalid"
@@ -80,7 +93,7 @@ def _code(error: UserError, *, marks: bool, in_address: bool) -> str:
 def _taken(names: tuple[str, ...], last: str, *, marks: bool, in_address: bool) -> str:
     if in_address:
         return "shopify.address_exists"
-    if "metafields" in names:
+    if "metafields" in names or "customId" in names:
         return "shopify.marker_taken" if marks else "shopify.metafield_taken"
     return {"email": "shopify.email_taken", "phone": "shopify.phone_taken"}.get(last, "shopify.values_refused")
 

@@ -18,6 +18,7 @@ when it is first asked. Besides the kit's own edits, ``/_sandbox/`` takes (HANDL
     PATCH  shops/HANDLE/orders/ID {fields}  as the merchant would edit it: note, poNumber, tags, taxesIncluded ..
     POST   shops/HANDLE/merge {"keep", "gone"}
     POST   shops/HANDLE/refusals {fields of Refusal}    one mutation of a document fails
+    GET    shops/HANDLE/bulk                bulk runs; ``bulk_`` settings say how fast, how many and whether the next fails
     GET    operations[?shop=HANDLE]         every document run: what it asked, what it cost, the bucket before and after
 """
 
@@ -25,17 +26,21 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 
 from graphql import GraphQLError
 
 from integrations.connectors.sandbox_kit import Clock, Fault, FaultKind, Request, Response, Server, json_response
+from integrations.connectors.shopify import sandbox_bulk
 from integrations.connectors.shopify.sandbox_call import Call, Refusal
 from integrations.connectors.shopify.sandbox_catalogue import catalogue_admin
 from integrations.connectors.shopify.sandbox_cost import actual_price
 from integrations.connectors.shopify.sandbox_orders import orders_admin
+from integrations.connectors.shopify.sandbox_rows import Row
 from integrations.connectors.shopify.sandbox_schema import Engine, Prepared
-from integrations.connectors.shopify.sandbox_shop import OWNERS, Row, Settings, Shop
+from integrations.connectors.shopify.sandbox_settings import Settings
+from integrations.connectors.shopify.sandbox_shop import OWNERS, Shop
 
 MOST_POINTS = 1000
 _PATH = re.compile(r"(?:/(?P<shop>[a-z0-9-]+))?/admin/api/(?P<version>[a-z0-9-]+)/graphql\.json")
@@ -47,6 +52,7 @@ _STATES = {
     "suspicious": (430, "Shopify Security Rejection"),
 }
 _EDITS = {
+    "bulk": sandbox_bulk.bulk_admin,
     "locations": catalogue_admin,
     "orders": orders_admin,
     "products": catalogue_admin,
@@ -57,7 +63,8 @@ _REFUSED = "[API] Invalid API key or access token (unrecognized login or wrong p
 
 @dataclass(frozen=True)
 class Operation:
-    """One document that came in. ``before`` and ``after`` are the bucket's levels; refused ones ran nothing."""
+    """One document that came in, or the rows of a bulk run since the entry before. ``before`` and ``after`` are the
+    bucket's levels; refused ones ran nothing."""
 
     at: float
     shop: str
@@ -68,6 +75,7 @@ class Operation:
     after: float
     writes: int
     throttled: bool
+    rows: int = 0
 
 
 class Bucket:
@@ -108,7 +116,7 @@ class ShopifyVendor:
 
     @property
     def version(self) -> int:
-        return self._changes + sum(shop.writes for shop in self.shops.values())
+        return self._changes + sum(shop.writes + shop.turns for shop in self.shops.values())
 
     def writes(self, handle: str = "") -> int:
         """Mutations that changed something since the journal of documents began."""
@@ -138,6 +146,10 @@ class ShopifyVendor:
         self._refusals.setdefault(handle, []).append(refusal)
 
     def answer(self, request: Request) -> Response:
+        self.advance(most_s=0.1)
+        file = sandbox_bulk.answer_file(self.shops, request)
+        if file is not None:
+            return file
         found = _PATH.fullmatch(request.path)
         if found is None or request.method != "POST":
             return json_response(404, {"errors": "Not Found"})
@@ -149,7 +161,9 @@ class ShopifyVendor:
         refused = self._refused(shop, request)
         if refused is not None:
             return json_response(refused[0], {"errors": refused[1]}, headers)
-        body, reason = self._serve(shop, request)
+        call = self._call(shop)
+        call.base = f"http://{request.headers.get('host', '127.0.0.1')}/{shop.handle}"
+        body, reason = self._serve(call, request)
         if reason:
             headers.append(("X-Shopify-API-Deprecated-Reason", reason.replace("\n", " ")[:200]))
         return json_response(200, body, headers)
@@ -169,9 +183,45 @@ class ShopifyVendor:
             return 401, _REFUSED
         return None
 
+    def _call(self, shop: Shop) -> Call:
+        refusals = self._refusals.setdefault(shop.handle, [])
+        return Call(shop, refusals, bulk_complaint=self._engine.bulk_complaint)
+
+    # -- bulk runs
+
+    def advance(self, *, most_s: float = 0.02) -> bool:
+        """Does the rows of bulk runs that are due, within so many seconds; whether any were."""
+        moved = False
+        for shop in self.shops.values():
+            call = self._call(shop)
+            for run, rows in sandbox_bulk.advance(shop, partial(self._row, call), most_s=most_s):
+                self._note_rows(shop, run, rows, call.writes)
+                call.writes = 0
+                moved = True
+        return moved
+
+    def _row(self, call: Call, document: str, variables: Mapping[str, object]) -> Row:
+        """One row costs no points."""
+        call.variables = variables
+        result = self._engine.run(self._engine.prepare(document), variables, call)
+        answer: Row = (
+            {"errors": [_error(error, "INVALID_VARIABLE") for error in result.errors]} if result.errors else {}
+        )
+        return answer if result.data is None else {"data": result.data, **answer}
+
+    def _note_rows(self, shop: Shop, run: Row, rows: int, writes: int) -> None:
+        run["writes"] = int(str(run["writes"])) + writes
+        level = self._buckets.setdefault(shop.handle, Bucket()).refill(shop.settings, self.clock.now())
+        roots = (f"bulk:{run['id']}",)
+        last = self.operations[-1] if self.operations else None
+        if last is not None and (last.shop, last.roots) == (shop.handle, roots):
+            rows, writes = rows + last.rows, writes + last.writes
+            self.operations.pop()
+        self._note(Operation(self.clock.now(), shop.handle, roots, 0, 0, level, level, writes, False, rows))
+
     # -- one document
 
-    def _serve(self, shop: Shop, request: Request) -> tuple[Row, str]:
+    def _serve(self, call: Call, request: Request) -> tuple[Row, str]:
         """The answer's body, and the reason if a deprecated member was used."""
         try:
             body = request.json()
@@ -184,9 +234,10 @@ class ShopifyVendor:
         if prepared.errors:
             return {"errors": [_error(error, "undefinedField") for error in prepared.errors]}, ""
         variables = told.get("variables")
-        return self._charge(shop, prepared, variables if isinstance(variables, dict) else {}), prepared.deprecated
+        return self._charge(call, prepared, variables if isinstance(variables, dict) else {}), prepared.deprecated
 
-    def _charge(self, shop: Shop, prepared: Prepared, variables: Mapping[str, object]) -> Row:
+    def _charge(self, call: Call, prepared: Prepared, variables: Mapping[str, object]) -> Row:
+        shop = call.shop
         requested = self._engine.price(prepared, variables)
         if requested > MOST_POINTS:
             message = f"Query cost is {requested}, which exceeds the single query max cost limit ({MOST_POINTS})."
@@ -198,7 +249,7 @@ class ShopifyVendor:
             self._note(Operation(now, shop.handle, prepared.roots, requested, None, before, before, 0, True))
             error = {"message": "Throttled", "extensions": {"code": "THROTTLED"}}
             return {"errors": [error], "extensions": {"cost": _cost(shop.settings, requested, None, before)}}
-        call = Call(shop, self._refusals.setdefault(shop.handle, []), variables)
+        call.variables = variables
         result = self._engine.run(prepared, variables, call)
         actual = min(requested, actual_price(result.data, is_mutation=prepared.is_mutation))
         after = bucket.level = before - actual
@@ -327,4 +378,5 @@ def _summary(shop: Shop) -> Row:
 
 def serve(port: int = 0, state_dir: Path | None = None, *, clock: Clock | None = None) -> Server[ShopifyVendor]:
     """A running Shopify. ``server.vendor`` edits it, ``server.journal`` and ``server.faults`` are the kit's."""
-    return Server(ShopifyVendor(clock=clock), port=port, state_dir=state_dir)
+    vendor = ShopifyVendor(clock=clock)
+    return Server(vendor, port=port, state_dir=state_dir, chores=vendor.advance)

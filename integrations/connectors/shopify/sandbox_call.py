@@ -1,12 +1,13 @@
 """What the sandbox's resolvers need of the request they serve, and the refusals that were planned for it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from graphql import GraphQLError, GraphQLResolveInfo
 
-from integrations.connectors.shopify.sandbox_shop import Complaint, Row, Shop, kind_of
+from integrations.connectors.shopify.sandbox_rows import Complaint, Row
+from integrations.connectors.shopify.sandbox_shop import Shop, kind_of
 
 PROTECTED = "This app is not approved to use the {field} field. See https://shopify.dev/docs/apps/launch/protected-customer-data for more details."
 
@@ -31,6 +32,8 @@ class Call:
     shop: Shop
     refusals: list[Refusal]
     variables: Mapping[str, object] = field(default_factory=dict)
+    base: str = "http://127.0.0.1"  # where the shop's files are, as seen by who asks
+    bulk_complaint: Callable[[str], str] = lambda document: ""  # why a document cannot run in bulk
     warnings: list[Row] = field(default_factory=list)
     writes: int = 0
 

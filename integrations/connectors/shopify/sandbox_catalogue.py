@@ -3,7 +3,8 @@
 from integrations.connectors.sandbox_kit import Response, json_response
 from integrations.connectors.shopify.sandbox_inventory import stock
 from integrations.connectors.shopify.sandbox_products import add_product, remove_product
-from integrations.connectors.shopify.sandbox_shop import Row, Shop
+from integrations.connectors.shopify.sandbox_rows import Row
+from integrations.connectors.shopify.sandbox_shop import Shop
 
 
 def catalogue_admin(shop: Shop, method: str, rest: list[str], given: Row) -> Response | None:

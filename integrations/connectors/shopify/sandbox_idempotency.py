@@ -6,7 +6,8 @@ from collections.abc import Callable
 from graphql import GraphQLError, VariableNode, get_directive_values
 
 from integrations.connectors.shopify.sandbox_call import Info, call_of
-from integrations.connectors.shopify.sandbox_shop import Row, Shop
+from integrations.connectors.shopify.sandbox_rows import Row
+from integrations.connectors.shopify.sandbox_shop import Shop
 
 KEPT_S = 24 * 3600
 CODED = frozenset({"inventoryAdjustQuantities", "inventorySetQuantities"})  # whose own errors know the key's codes

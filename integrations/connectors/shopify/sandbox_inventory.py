@@ -6,7 +6,8 @@ from graphql import GraphQLError
 
 from integrations.connectors.shopify.sandbox_call import gid
 from integrations.connectors.shopify.sandbox_products import item_row, number_of, shown_item
-from integrations.connectors.shopify.sandbox_shop import Complaint, Row, Shop
+from integrations.connectors.shopify.sandbox_rows import Complaint, Row, as_row, as_rows
+from integrations.connectors.shopify.sandbox_shop import Shop
 
 MOST_ROWS = 250
 MOST, LEAST = 1_000_000_000, -1_000_000_000
@@ -65,16 +66,16 @@ def quantities(level: Row, names: Sequence[str]) -> list[Row]:
 
 
 def _set(shop: Shop, given: Row) -> Row:
-    wish = _dict(given["input"])
-    rows = _rows(wish["quantities"])
+    wish = as_row(given["input"])
+    rows = as_rows(wish["quantities"])
     if said := _header_complaints(wish, rows, "quantities"):
         return {"userErrors": said}
     return _each(shop, wish, rows, ("quantities", "quantity"))
 
 
 def _adjust(shop: Shop, given: Row) -> Row:
-    wish = _dict(given["input"])
-    rows = _rows(wish["changes"])
+    wish = as_row(given["input"])
+    rows = as_rows(wish["changes"])
     if said := _header_complaints(wish, rows, "changes"):
         return {"userErrors": said}
     return _each(shop, wish, rows, ("changes", "delta"))
@@ -177,7 +178,7 @@ def _update_item(shop: Shop, given: Row) -> Row:
     row = item_row(shop, number_of("InventoryItem", given["id"]))
     if row is None:
         return {"userErrors": [{"field": ["id"], "message": "The inventory item couldn't be found."}]}
-    row |= {name: value for name, value in _dict(given["input"]).items() if name in ("sku", "tracked", "cost")}
+    row |= {name: value for name, value in as_row(given["input"]).items() if name in ("sku", "tracked", "cost")}
     row["updatedAt"] = shop.stamp()
     shop.writes += 1
     return {"inventoryItem": shown_item(shop, number_of("InventoryItem", given["id"])), "userErrors": []}
@@ -185,14 +186,6 @@ def _update_item(shop: Shop, given: Row) -> Row:
 
 def _said(path: Sequence[str], message: str, code: str) -> Complaint:
     return {"field": ["input", *path], "message": message, "code": code}
-
-
-def _rows(value: object) -> list[Row]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
-
-
-def _dict(value: object) -> Row:
-    return value if isinstance(value, dict) else {}
 
 
 MUTATIONS: dict[str, Callable[[Shop, Row], Row]] = {

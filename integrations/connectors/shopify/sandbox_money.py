@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
-from integrations.connectors.shopify.sandbox_shop import Row
+from integrations.connectors.shopify.sandbox_rows import Row, rows, whole
 
 ZERO = Decimal(0)
 _CENT = Decimal("0.01")
@@ -102,12 +102,3 @@ def _sum(transactions: Iterable[Row], kinds: tuple[str, ...]) -> Decimal:
 
 def decimal(value: object) -> Decimal:
     return Decimal(str(value or 0))
-
-
-def whole(value: object) -> int:
-    return int(str(value))
-
-
-def rows(row: Row, name: str) -> list[Row]:
-    found = row.get(name)
-    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []

@@ -7,7 +7,7 @@ from graphql import GraphQLError
 from integrations.connectors.shopify.sandbox_call import Call, Info, call_of
 from integrations.connectors.shopify.sandbox_order_reads import shown
 from integrations.connectors.shopify.sandbox_products import number_of, shown_item
-from integrations.connectors.shopify.sandbox_shop import Row
+from integrations.connectors.shopify.sandbox_rows import Row
 
 _SCOPES = {
     "Customer": "read_customers",

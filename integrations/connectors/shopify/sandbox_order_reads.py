@@ -15,11 +15,9 @@ from integrations.connectors.shopify.sandbox_money import (
     line_total,
     money_of,
     refunded_units,
-    rows,
     status_of,
-    whole,
 )
-from integrations.connectors.shopify.sandbox_orders import TEMPLATES, inner, settle
+from integrations.connectors.shopify.sandbox_orders import TEMPLATES, settle
 from integrations.connectors.shopify.sandbox_products import shown_variant
 from integrations.connectors.shopify.sandbox_reads import (
     connection,
@@ -29,7 +27,7 @@ from integrations.connectors.shopify.sandbox_reads import (
     metafields,
 )
 from integrations.connectors.shopify.sandbox_refunds import by_number
-from integrations.connectors.shopify.sandbox_shop import Row
+from integrations.connectors.shopify.sandbox_rows import Row, inner, rows, whole
 
 Resolve = Callable[..., object]
 
@@ -94,6 +92,7 @@ def _returned(order: Row, part: Row) -> Row:
     share = {"subtotalSet": line_share(line, line_total(order, line), part["quantity"])}
     share["totalTaxSet"] = line_share(line, line_tax(line), part["quantity"])
     return {
+        "id": gid("RefundLineItem", part["id"]),
         "quantity": part["quantity"],
         "restockType": part["restockType"] or "NO_RESTOCK",
         "restocked": False,

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 from integrations.connectors.sandbox_kit import Response, json_response
 from integrations.connectors.shopify.sandbox_call import gid
-from integrations.connectors.shopify.sandbox_money import decimal, money_of, rows, status_of, whole
-from integrations.connectors.shopify.sandbox_shop import Complaint, Row, Shop
+from integrations.connectors.shopify.sandbox_money import decimal, money_of, status_of
+from integrations.connectors.shopify.sandbox_rows import Complaint, Row, complaint, inner, number_in, rows, whole
+from integrations.connectors.shopify.sandbox_shop import Shop
 
 TEMPLATES: Sequence[Row] = (
     {"id": gid("PaymentTermsTemplate", 1), "name": "Due on receipt", "paymentTermsType": "RECEIPT", "dueInDays": None},
@@ -47,7 +48,7 @@ def _create(shop: Shop, given: Row) -> Row:
     wish = inner(given, "order")
     stamp, number = shop.stamp(), 1001 + len(shop.orders)
     order: Row = {
-        "id": 0, "kind": "Order", "name": wish.get("name") or f"#{number}", "number": number, "test": False,
+        "id": 0, "kind": "Order", "name": wish.get("name") or f"#{number}", "number": number, "test": bool(wish.get("test")),
         "createdAt": stamp, "updatedAt": stamp, "processedAt": min(_instant(wish.get("processedAt")) or stamp, stamp),
         "closedAt": _instant(wish.get("closedAt")), "cancelledAt": None, "cancelReason": None, "cancelsAt": None,
         "currency": wish.get("currency") or shop.settings.currency, "taxesIncluded": bool(wish.get("taxesIncluded")),
@@ -99,7 +100,7 @@ def _lines(shop: Shop, order: Row, wish: Row) -> list[Complaint]:
 
 
 def _line_complaints(shop: Shop, order: Row, line: Row, path: tuple[str, ...]) -> list[Complaint]:
-    product = shop.product_of(_number(line["variantId"])) if line.get("variantId") else None
+    product = shop.product_of(number_in(line["variantId"])) if line.get("variantId") else None
     taxes = rows(line, "taxLines")
     money = [inner(inner(part, "priceSet"), "shopMoney") for part in (line, *taxes)]
     checks = (
@@ -122,14 +123,14 @@ def _line_complaints(shop: Shop, order: Row, line: Row, path: tuple[str, ...]) -
 
 
 def _line(shop: Shop, given: Row) -> Row:
-    product = shop.product_of(_number(given["variantId"])) if given.get("variantId") else None
+    product = shop.product_of(number_in(given["variantId"])) if given.get("variantId") else None
     taxes = [
         {"title": tax["title"], "rate": str(tax["rate"]), "amount": _amount(tax)} for tax in rows(given, "taxLines")
     ]
     return {
         "id": shop.next_id(), "quantity": given["quantity"], "price": _amount(given), "discount": "0",
         "title": product["title"] if product else str(given["title"]).strip(), "taxLines": taxes,
-        "variant": _number(given["variantId"]) if product else None, "product": product["id"] if product else None,
+        "variant": number_in(given["variantId"]) if product else None, "product": product["id"] if product else None,
         "taxable": given["taxable"], "requiresShipping": given["requiresShipping"],
     }  # fmt: skip
 
@@ -290,19 +291,6 @@ def _by_terms(shop: Shop, terms: object) -> Row | None:
 
 
 # -- small things
-
-
-def complaint(path: Sequence[str], message: str) -> Complaint:
-    return {"field": list(path), "message": message}
-
-
-def inner(given: Row, name: str) -> Row:
-    found = given.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _number(global_id: object) -> int:
-    return int(str(global_id).rpartition("/")[2] or 0)
 
 
 def _instant(given: object) -> str | None:

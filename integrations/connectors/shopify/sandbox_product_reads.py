@@ -13,7 +13,7 @@ from integrations.connectors.shopify.sandbox_products import (
     variants,
 )
 from integrations.connectors.shopify.sandbox_reads import connection, counted, listed, metafield, metafields
-from integrations.connectors.shopify.sandbox_shop import Row
+from integrations.connectors.shopify.sandbox_rows import Row
 
 _PRODUCT_FIELDS = frozenset(
     {"id", "status", "title", "vendor", "tag", "tag_not", "sku", "barcode", "updated_at", "created_at"}

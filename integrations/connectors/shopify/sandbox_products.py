@@ -6,7 +6,8 @@ from copy import deepcopy
 from decimal import Decimal, InvalidOperation
 
 from integrations.connectors.shopify.sandbox_call import by_custom_id
-from integrations.connectors.shopify.sandbox_shop import Complaint, Row, Shop
+from integrations.connectors.shopify.sandbox_rows import Complaint, Row, as_list, as_row, as_rows
+from integrations.connectors.shopify.sandbox_shop import Shop
 
 OWN = ("title", "status", "descriptionHtml", "vendor", "productType", "handle")
 _GID = re.compile(r"gid://shopify/(\w+)/(\d{1,20})")
@@ -25,19 +26,19 @@ def add_product(shop: Shop, **given: object) -> Row:
     row, complaints = _apply(shop, _blank(shop), wish, ("product",))
     if complaints:
         raise ValueError(str(complaints))
-    row["variants"] = [_variant(shop, None, _dict(entry), n)[0] for n, entry in enumerate(_rows(wish["variants"]))]
+    row["variants"] = [_variant(shop, None, as_row(entry), n)[0] for n, entry in enumerate(as_rows(wish["variants"]))]
     return shop.store(row)
 
 
 def remove_product(shop: Shop, key: int) -> None:
     """Raises KeyError for a product that is not there."""
-    items = {str(_dict(variant["item"])["id"]) for variant in variants(shop.products[key])}
+    items = {str(as_row(variant["item"])["id"]) for variant in variants(shop.products[key])}
     shop.drop("Product", key)
     shop.levels = {name: level for name, level in shop.levels.items() if name.split("@")[0] not in items}
 
 
 def variants(row: Row) -> list[Row]:
-    return _rows(row["variants"])
+    return as_rows(row["variants"])
 
 
 def _blank(shop: Shop) -> Row:
@@ -57,8 +58,8 @@ def _apply(shop: Shop, row: Row, given: Mapping[str, object], path: tuple[str, .
         complaints.append(_said((*path, "title"), "Title can't be blank", "INVALID_PRODUCT"))
     row["handle"] = row["handle"] or f"{re.sub(r'[^a-z0-9]+', '-', str(row['title']).lower()).strip('-')}-{row['id']}"
     if "tags" in given:
-        row["tags"] = [str(tag).strip() for tag in _list(given["tags"]) if str(tag).strip()]
-    said = shop.set_metafields(row, _list(given.get("metafields")), (*path, "metafields"))
+        row["tags"] = [str(tag).strip() for tag in as_list(given["tags"]) if str(tag).strip()]
+    said = shop.set_metafields(row, as_list(given.get("metafields")), (*path, "metafields"))
     return row, complaints + [{**complaint, "code": "INVALID_METAFIELD"} for complaint in said]
 
 
@@ -71,13 +72,13 @@ def _variant(shop: Shop, row: Row | None, given: Row, number: int) -> tuple[Row,
         "item": {"id": shop.next_id(), "sku": None, "tracked": False, "cost": None, "createdAt": stamp, "updatedAt": stamp},
         "createdAt": stamp,
     }  # fmt: skip
-    item = _dict(made["item"])
-    told = _dict(given.get("inventoryItem") or {})
+    item = as_row(made["item"])
+    told = as_row(given.get("inventoryItem") or {})
     made |= {name: given[name] for name in ("barcode", "taxable", "inventoryPolicy", "position") if name in given}
     item |= {name: told[name] for name in ("sku", "tracked") if name in told}
     if "sku" in given:
         item["sku"] = given["sku"]
-    if options := _rows(given.get("optionValues")):
+    if options := as_rows(given.get("optionValues")):
         made["selectedOptions"] = [
             {"name": option.get("optionName"), "value": option.get("name")} for option in options
         ]
@@ -108,7 +109,7 @@ def _amount(value: object, name: str) -> tuple[str | None, list[Complaint]]:
 
 def _set(shop: Shop, given: Row) -> Row:
     """Makes or changes a whole product: what its lists leave out is deleted."""
-    wish, identifier = _dict(given["input"]), _dict(given.get("identifier") or {})
+    wish, identifier = as_row(given["input"]), as_row(given.get("identifier") or {})
     there = _identified(shop, identifier)
     if there is None and identifier.get("id"):
         return _refused([_said(("identifier", "id"), "Product does not exist", "PRODUCT_DOES_NOT_EXIST")])
@@ -119,7 +120,7 @@ def _set(shop: Shop, given: Row) -> Row:
         row["metafields"] = {}
     row, complaints = _apply(shop, row, wish, ("input",))
     if "variants" in wish or there is None:
-        row["variants"], said = _set_variants(shop, row, _rows(wish.get("variants")) or [{}])
+        row["variants"], said = _set_variants(shop, row, as_rows(wish.get("variants")) or [{}])
         complaints += [{**one, "code": "INVALID_VARIANT"} for one in said]
     if complaints:
         return _refused(complaints)
@@ -139,10 +140,10 @@ def _set_complaints(wish: Row, identifier: Row) -> list[Complaint]:
         return [_said(("input",), "Product options input is required", "PRODUCT_OPTIONS_INPUT_MISSING")]
     if "productOptions" in wish and "variants" not in wish:
         return [_said(("input",), "Variants input is required", "VARIANTS_INPUT_MISSING")]
-    custom = _dict(identifier.get("customId") or {})
+    custom = as_row(identifier.get("customId") or {})
     if custom and "metafields" in wish:
         own = {"namespace": custom.get("namespace"), "key": custom["key"], "value": custom["value"]}
-        if own not in _list(wish["metafields"]):
+        if own not in as_list(wish["metafields"]):
             message = "Metafields must hold the custom id of the identifier"
             return [_said(("input", "metafields"), message, "METAFIELD_MISMATCH")]
     return []
@@ -154,7 +155,7 @@ def _set_variants(shop: Shop, row: Row, wished: Sequence[Row]) -> tuple[list[Row
     complaints: list[Complaint] = []
     for number, entry in enumerate(wished):
         options = [
-            {"name": one.get("optionName"), "value": one.get("name")} for one in _rows(entry.get("optionValues"))
+            {"name": one.get("optionName"), "value": one.get("name")} for one in as_rows(entry.get("optionValues"))
         ]
         own = number_of("ProductVariant", entry.get("id"))
         there = next((one for one in variants(row) if own == one["id"] or options == one["selectedOptions"]), None)
@@ -168,7 +169,7 @@ def _set_variants(shop: Shop, row: Row, wished: Sequence[Row]) -> tuple[list[Row
 
 
 def _update(shop: Shop, given: Row) -> Row:
-    wish = _dict(given["product"])
+    wish = as_row(given["product"])
     there = shop.by_gid(wish.get("id"), "Product")
     if there is None:
         return {"product": None, "userErrors": [{"field": ["id"], "message": "Product does not exist"}]}
@@ -184,7 +185,7 @@ def _update_variants(shop: Shop, given: Row) -> Row:
         return _refused([_said(("productId",), "Product does not exist", "PRODUCT_DOES_NOT_EXIST")])
     changed: list[Row] = []
     complaints: list[Complaint] = []
-    for number, entry in enumerate(_rows(given["variants"])):
+    for number, entry in enumerate(as_rows(given["variants"])):
         path = ("variants", str(number))
         own = number_of("ProductVariant", entry.get("id"))
         there = next((one for one in variants(row) if one["id"] == own), None)
@@ -215,7 +216,7 @@ def shown_variant(shop: Shop, number: int) -> Row | None:
 def item_row(shop: Shop, number: int) -> Row | None:
     """An inventory item as kept."""
     product = shop.product_of(number)
-    rows = [_dict(one["item"]) for one in variants(product)] if product else []
+    rows = [as_row(one["item"]) for one in variants(product)] if product else []
     return next((row for row in rows if row["id"] == number), None)
 
 
@@ -223,11 +224,11 @@ def shown_item(shop: Shop, number: int) -> Row | None:
     """An inventory item as resolvers take it: with the variant it belongs to."""
     product = shop.product_of(number)
     found = (shown(product, one) for one in variants(product)) if product else iter(())
-    return next((item_of(one) for one in found if _dict(one["item"])["id"] == number), None)
+    return next((item_of(one) for one in found if as_row(one["item"])["id"] == number), None)
 
 
 def item_of(variant: Row) -> Row:
-    return {**_dict(variant["item"]), "variant": variant}
+    return {**as_row(variant["item"]), "variant": variant}
 
 
 def _refused(complaints: Sequence[Complaint]) -> Row:
@@ -235,23 +236,11 @@ def _refused(complaints: Sequence[Complaint]) -> Row:
 
 
 def _at(path: tuple[str, ...], complaint: Complaint) -> Complaint:
-    return {**complaint, "field": [*path, *map(str, _list(complaint["field"]))]}
+    return {**complaint, "field": [*path, *map(str, as_list(complaint["field"]))]}
 
 
 def _said(path: Sequence[str], message: str, code: str) -> Complaint:
     return {"field": list(path), "message": message, "code": code}
-
-
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
-def _rows(value: object) -> list[Row]:
-    return [entry for entry in _list(value) if isinstance(entry, dict)]
-
-
-def _dict(value: object) -> Row:
-    return value if isinstance(value, dict) else {}
 
 
 MUTATIONS: dict[str, Callable[[Shop, Row], Row]] = {

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from graphql import GraphQLError
 
 from integrations.connectors.shopify import sandbox_search
+from integrations.connectors.shopify.sandbox_addresses import default_address
 from integrations.connectors.shopify.sandbox_call import Call, Info, by_custom_id, call_of, gid
-from integrations.connectors.shopify.sandbox_shop import Row, default_address
+from integrations.connectors.shopify.sandbox_rows import Row
+from integrations.connectors.shopify.sandbox_shop import Shop
 
 LIST_END = 25_000
 
@@ -67,15 +69,15 @@ def shown_address(address: Row | None) -> Row | None:
     }
 
 
-def _metafield_row(metafield: Row | None) -> Row | None:
-    if metafield is None:
+def shown_metafield(metafield: object) -> Row | None:
+    if not isinstance(metafield, dict):
         return None
     return {**metafield, "id": gid("Metafield", metafield["id"]), "compareDigest": str(hash(str(metafield["value"])))}
 
 
 def metafield(row: Row, _info: Info, *, key: str, namespace: str = "app--1") -> object:
     kept = row["metafields"]
-    return _metafield_row(kept.get(f"{namespace}.{key}")) if isinstance(kept, dict) else None
+    return shown_metafield(kept.get(f"{namespace}.{key}")) if isinstance(kept, dict) else None
 
 
 def metafields(row: Row, _info: Info, **asked: object) -> object:
@@ -83,7 +85,7 @@ def metafields(row: Row, _info: Info, **asked: object) -> object:
     rows = list(kept.values()) if isinstance(kept, dict) else []
     if asked.get("namespace"):
         rows = [entry for entry in rows if entry["namespace"] == asked["namespace"]]
-    return connection([_metafield_row(entry) for entry in rows], asked)
+    return connection([shown_metafield(entry) for entry in rows], asked)
 
 
 def _addresses(row: Row, _info: Info, **asked: object) -> object:
@@ -118,14 +120,19 @@ def _by_identifier(_: object, info: Info, *, identifier: Row) -> object:
     call = call_of(info)
     call.need("read_customers", "customerByIdentifier")
     name, value = next(iter(identifier.items()))
-    match name:
+    return find_customer(call.shop, name, value)
+
+
+def find_customer(shop: Shop, kind: str, value: object) -> Row | None:
+    """By the member of an identifier. Raises GraphQLError for a custom id that nothing defines."""
+    match kind:
         case "id":
-            return call.shop.by_gid(value)
-        case "emailAddress":
-            return call.shop.by_email(str(value))
-        case "phoneNumber":
-            return call.shop.by_phone(str(value))
-    return by_custom_id(call.shop, value, "Customer")
+            return shop.by_gid(value)
+        case "emailAddress" | "email":
+            return shop.by_email(str(value))
+        case "phoneNumber" | "phone":
+            return shop.by_phone(str(value))
+    return by_custom_id(shop, value, "Customer")
 
 
 _SORTS: dict[str, Callable[[Row], tuple[object, ...]]] = {

@@ -11,11 +11,10 @@ from integrations.connectors.shopify.sandbox_money import (
     line_by_id,
     money_of,
     refunded_units,
-    rows,
-    whole,
 )
-from integrations.connectors.shopify.sandbox_orders import complaint, inner, settle, transaction
-from integrations.connectors.shopify.sandbox_shop import Complaint, Row, Shop
+from integrations.connectors.shopify.sandbox_orders import settle, transaction
+from integrations.connectors.shopify.sandbox_rows import Complaint, Row, complaint, inner, number_in, rows, whole
+from integrations.connectors.shopify.sandbox_shop import Shop
 
 
 def create(shop: Shop, given: Row) -> Row:
@@ -31,10 +30,7 @@ def create(shop: Shop, given: Row) -> Row:
     if complaints:
         return {"userErrors": complaints}
     moved = [_back(shop, one) for one in rows(wish, "transactions")]
-    lines = [
-        {"line": _number(one["lineItemId"]), "quantity": one["quantity"], "restockType": one.get("restockType")}
-        for one in rows(wish, "refundLineItems")
-    ]
+    lines = [_line(shop, one) for one in rows(wish, "refundLineItems")]
     refund: Row = {
         "id": shop.next_id(), "createdAt": shop.stamp(), "updatedAt": shop.stamp(), "note": wish.get("note"),
         "processedAt": wish.get("processedAt") or shop.stamp(), "lines": lines,
@@ -45,6 +41,11 @@ def create(shop: Shop, given: Row) -> Row:
     order["status"] = None
     shop.store(order)
     return again(shop, {"made": refund["id"]})
+
+
+def _line(shop: Shop, given: Row) -> Row:
+    told = {"quantity": given["quantity"], "restockType": given.get("restockType")}
+    return {"id": shop.next_id(), "line": number_in(given["lineItemId"]), **told}
 
 
 def again(shop: Shop, first: Row) -> Row:
@@ -65,7 +66,7 @@ def by_number(shop: Shop, number: object) -> Row | None:
 def _line_complaints(order: Row, wish: Row) -> Sequence[Complaint]:
     complaints = []
     for number, one in enumerate(rows(wish, "refundLineItems")):
-        line = line_by_id(order, _number(one["lineItemId"]))
+        line = line_by_id(order, number_in(one["lineItemId"]))
         path = ("refundLineItems", str(number), "quantity")
         if line is None:
             complaints.append(complaint(path, "Line item does not exist"))
@@ -85,14 +86,10 @@ def _money_complaints(order: Row, wish: Row) -> Sequence[Complaint]:
 
 
 def _left(order: Row, given: Row) -> Decimal:
-    parent = next((one for one in rows(order, "transactions") if one["id"] == _number(given.get("parentId"))), None)
+    parent = next((one for one in rows(order, "transactions") if one["id"] == number_in(given.get("parentId"))), None)
     return ZERO if parent is None or parent["gateway"] != given["gateway"] else left_of(order, parent)
 
 
 def _back(shop: Shop, given: Row) -> Row:
-    parent = _number(given.get("parentId"))
+    parent = number_in(given.get("parentId"))
     return transaction(shop, "REFUND", str(given["amount"]), str(given["gateway"]), parent=parent)
-
-
-def _number(global_id: object) -> int:
-    return int(str(global_id or "0").rpartition("/")[2])

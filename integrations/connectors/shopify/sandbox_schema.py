@@ -14,13 +14,19 @@ from graphql import (
     GraphQLSchema,
     NoDeprecatedCustomRule,
     OperationType,
+    TypeInfo,
+    TypeInfoVisitor,
+    Visitor,
     build_schema,
     execute,
+    get_named_type,
     parse,
     validate,
+    visit,
 )
 
 from integrations.connectors.shopify import sandbox_nodes, sandbox_order_reads, sandbox_product_reads
+from integrations.connectors.shopify.sandbox_bulk import BULK_MUTATIONS, BULK_QUERIES
 from integrations.connectors.shopify.sandbox_call import Call
 from integrations.connectors.shopify.sandbox_cost import Pricing, operation_of
 from integrations.connectors.shopify.sandbox_reads import CUSTOMER, QUERIES, protected
@@ -55,6 +61,18 @@ class Engine:
                 self._seen.popitem(last=False)
         return known
 
+    def bulk_complaint(self, text: str) -> str:
+        """Why a document cannot be run in bulk, "" if it can."""
+        try:
+            prepared = self.prepare(text)
+        except GraphQLError as error:
+            return str(error.message)
+        if prepared.errors:
+            return str(prepared.errors[0].message)
+        if not prepared.is_mutation or len(prepared.roots) != 1 or prepared.roots[0] in BULK_MUTATIONS:
+            return "A bulk mutation holds exactly one mutation, and none that starts another."
+        return "Too many connections." if _connections(self.schema, prepared.document) > 1 else ""
+
     def price(self, prepared: Prepared, variables: Mapping[str, object]) -> int:
         """What the document asks for."""
         return Pricing(self.schema, prepared.document, variables).total()
@@ -63,6 +81,17 @@ class Engine:
         result = execute(self.schema, prepared.document, context_value=call, variable_values=dict(variables))
         assert isinstance(result, ExecutionResult)  # noqa: S101 -- nothing here is awaitable
         return result
+
+
+def _connections(schema: GraphQLSchema, document: DocumentNode) -> int:
+    info, found = TypeInfo(schema), [0]
+
+    class Count(Visitor):
+        def enter_field(self, *_: object) -> None:
+            found[0] += str(get_named_type(info.get_type())).endswith("Connection")
+
+    visit(document, TypeInfoVisitor(info, Count()))
+    return found[0]
 
 
 def _prepared(schema: GraphQLSchema, text: str) -> Prepared:
@@ -78,8 +107,12 @@ def _prepared(schema: GraphQLSchema, text: str) -> Prepared:
 def _schema() -> GraphQLSchema:
     schema = build_schema((Path(__file__).parent / "schema.graphql").read_text("utf-8"))
     for kind, resolvers in {
-        "QueryRoot": QUERIES | sandbox_product_reads.QUERIES | sandbox_order_reads.QUERIES | sandbox_nodes.QUERIES,
-        "Mutation": {name: mutation(name, act) for name, act in MUTATIONS.items()},
+        "QueryRoot": QUERIES
+        | sandbox_product_reads.QUERIES
+        | sandbox_order_reads.QUERIES
+        | sandbox_nodes.QUERIES
+        | BULK_QUERIES,
+        "Mutation": {name: mutation(name, act) for name, act in MUTATIONS.items()} | BULK_MUTATIONS,
         **sandbox_product_reads.RESOLVERS,
         "Customer": CUSTOMER,
         **sandbox_order_reads.TYPES,

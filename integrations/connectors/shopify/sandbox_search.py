@@ -1,4 +1,4 @@
-"""Shopify's search syntax, as far as customers and products need it: ``updated_at:>='2026-10-01' -tag:vip (email:"a@b.c" OR id:7)``.
+"""Shopify's search syntax, as far as we need it: ``updated_at:>='2026-10-01' -tag:vip (email:"a@b.c" OR id:7)``.
 
 A field Shopify does not know is ignored: everything matches, and only a warning in the answer says so.
 """

@@ -7,46 +7,14 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 
-Row = dict[str, object]
-Complaint = dict[str, object]
+from integrations.connectors.shopify.sandbox_rows import Complaint, Row, as_list, as_row, complaint, label, whole
+from integrations.connectors.shopify.sandbox_settings import Settings
 
 _EMAIL = re.compile(r"[^@\s]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _PHONE = re.compile(r"\+[1-9]\d{6,14}")
 _GID = re.compile(r"gid://shopify/(\w+)/(\d{1,20})(?:\?.*)?")
-PROVINCES = {
-    "AU": frozenset({"ACT", "NSW", "NT", "QLD", "SA", "TAS", "VIC", "WA"}),
-    "NZ": frozenset({"AUK", "BOP", "CAN", "GIS", "HKB", "MBH", "MWT", "NSN", "NTL", "OTA", "STL", "TAS", "TKI", "WGN", "WKO", "WTC"}),
-}  # fmt: skip
 _SINGLE_LINE = ("single_line_text_field", "id")
-_ADDRESS = (
-    "firstName", "lastName", "company", "address1", "address2", "city", "provinceCode", "countryCode", "zip", "phone",
-)  # fmt: skip
-
 OWNERS = {"Customer": "CUSTOMER", "Order": "ORDER", "Product": "PRODUCT"}  # of metafields
-
-
-@dataclass
-class Settings:
-    """What a test or a demo may change of a shop."""
-
-    name: str = ""
-    plan: str = "Grow"
-    zone: str = "Australia/Sydney"
-    currency: str = "AUD"
-    country: str = "AU"
-    state: str = "open"  # open, frozen, forbidden, absent, locked, suspicious
-    token: str = ""  # "" = any that does not hold "bad" or "revoked"
-    scopes: Sequence[str] = (
-        "write_customers", "write_products", "write_inventory", "read_locations", "write_orders", "read_all_orders",
-        "write_payment_terms",
-    )  # fmt: skip
-    protected_data: bool = True
-    search_lag_s: float = 0.0
-    all_or_nothing: bool = True  # whether one refused row of a stock write refuses the others
-    cancel_takes_s: float = 0.0  # orderCancel goes on for so long after its answer
-    served_version: str = "2026-10"
-    capacity: float = 2000.0
-    restore_rate: float = 100.0
 
 
 @dataclass
@@ -67,6 +35,9 @@ class Shop:
     keys: dict[str, Row] = field(
         default_factory=dict
     )  # of mutations that happen once, with the input and answer of each
+    uploads: dict[str, Row] = field(default_factory=dict)  # staged files by key
+    bulks: list[Row] = field(default_factory=list)  # bulk runs, the oldest first
+    turns: int = 0  # changes of the two
 
     def __post_init__(self) -> None:
         self.settings.name = self.settings.name or self.handle.replace("-", " ").title()
@@ -127,7 +98,7 @@ class Shop:
         }  # fmt: skip
         complaints = self._apply(row, given)
         if not complaints and not any(row[name] for name in ("firstName", "lastName", "email", "phone")):
-            complaints.append(_complaint((), "Customer must have a name, phone number or email address"))
+            complaints.append(complaint((), "Customer must have a name, phone number or email address"))
         if complaints:
             return None, complaints
         row["id"] = self.next_id()
@@ -137,14 +108,14 @@ class Shop:
         """``customerUpdate``."""
         row = self.by_gid(gid)
         if row is None:
-            return None, [_complaint(("id",), "Customer does not exist")]
+            return None, [complaint(("id",), "Customer does not exist")]
         changed = deepcopy(row)
         complaints = self._apply(changed, given)
         return (None, complaints) if complaints else (self.store(changed), [])
 
     def store(self, row: Row) -> Row:
         """Puts a customer, or another row that says its ``kind``, into the shop as it is now."""
-        key, kind = _int(row["id"]), kind_of(row)
+        key, kind = whole(row["id"]), kind_of(row)
         before = self.rows(kind).get(key)
         self._remember(kind, key, before)
         if before is not None:
@@ -171,9 +142,9 @@ class Shop:
         self.remove(gone)
         for name in ("email", "phone", "firstName", "lastName"):
             row[name] = row[name] or left[name]
-        row["tags"] = list(dict.fromkeys([*_list(row["tags"]), *_list(left["tags"])]))
-        row["addresses"] = [*_list(row["addresses"]), *_list(left["addresses"])]
-        row["metafields"] = {**_dict(left["metafields"]), **_dict(row["metafields"])}
+        row["tags"] = list(dict.fromkeys([*as_list(row["tags"]), *as_list(left["tags"])]))
+        row["addresses"] = [*as_list(row["addresses"]), *as_list(left["addresses"])]
+        row["metafields"] = {**as_row(left["metafields"]), **as_row(row["metafields"])}
         return self.store(row)
 
     def by_gid(self, gid: object, kind: str = "Customer") -> Row | None:
@@ -229,11 +200,11 @@ class Shop:
             if name in given:
                 row[name] = given[name] or None
                 if len(str(given[name] or "")) > (5000 if name == "note" else 255):
-                    complaints.append(_complaint((name,), f"{_label(name)} is too long (maximum is 255 characters)"))
+                    complaints.append(complaint((name,), f"{label(name)} is too long (maximum is 255 characters)"))
         if "tags" in given:
             row["tags"] = _clean_tags(given["tags"])
         complaints += self._consents(row, given)
-        complaints += self.set_metafields(row, _list(given.get("metafields")), ("metafields",))
+        complaints += self.set_metafields(row, as_list(given.get("metafields")), ("metafields",))
         return complaints
 
     def _contacts(self, row: Row, given: Mapping[str, object]) -> list[Complaint]:
@@ -241,17 +212,17 @@ class Shop:
         if "email" in given:
             row["email"] = email = str(given["email"] or "").strip().lower() or None
             if email and not _EMAIL.fullmatch(email):
-                complaints.append(_complaint(("email",), "Email is invalid"))
+                complaints.append(complaint(("email",), "Email is invalid"))
             elif email and self.emails.get(email, row["id"]) != row["id"]:
-                complaints.append(_complaint(("email",), "Email has already been taken"))
+                complaints.append(complaint(("email",), "Email has already been taken"))
             if not email:
                 row["emailState"] = "NOT_SUBSCRIBED"
         if "phone" in given:
             row["phone"] = phone = re.sub(r"[\s()-]", "", str(given["phone"] or "")) or None
             if phone and not _PHONE.fullmatch(phone):
-                complaints.append(_complaint(("phone",), "Phone is invalid"))
+                complaints.append(complaint(("phone",), "Phone is invalid"))
             elif phone and self.phones.get(phone, row["id"]) != row["id"]:
-                complaints.append(_complaint(("phone",), "Phone has already been taken"))
+                complaints.append(complaint(("phone",), "Phone has already been taken"))
             if not phone:
                 row["smsState"] = "NEVER_SUBSCRIBED"
         return complaints
@@ -260,7 +231,7 @@ class Shop:
         complaints = []
         for kind, what in (("email", "emailMarketingConsent"), ("sms", "smsMarketingConsent")):
             if consent := given.get(what):
-                complaints += self.consent(row, kind, _dict(consent), (what,))
+                complaints += self.consent(row, kind, as_row(consent), (what,))
         return complaints
 
     def consent(self, row: Row, kind: str, given: Row, path: tuple[str, ...]) -> list[Complaint]:
@@ -268,9 +239,9 @@ class Shop:
         state = given.get("marketingState")
         contact = "email" if kind == "email" else "phone"
         if not row[contact]:
-            return [_complaint(path, f"The {contact} field is required to set marketing consent")]
+            return [complaint(path, f"The {contact} field is required to set marketing consent")]
         if state not in ("SUBSCRIBED", "UNSUBSCRIBED", "PENDING"):
-            return [_complaint((*path, "marketingState"), "Marketing state is not included in the list")]
+            return [complaint((*path, "marketingState"), "Marketing state is not included in the list")]
         row[f"{kind}State"] = state
         row[f"{kind}Level"] = given.get("marketingOptInLevel") or "SINGLE_OPT_IN"
         row[f"{kind}At"] = given.get("consentUpdatedAt") or self.stamp()
@@ -278,17 +249,17 @@ class Shop:
 
     def set_metafields(self, row: Row, entries: Sequence[object], path: tuple[str, ...]) -> list[Complaint]:
         complaints = []
-        kept = _dict(row["metafields"])
+        kept = as_row(row["metafields"])
         for number, entry in enumerate(entries):
-            given = _dict(entry)
+            given = as_row(entry)
             namespace, key = str(given.get("namespace") or "app--1"), str(given.get("key") or "")
             value = str(given.get("value") or "")
             said = self._metafield_complaint(row, namespace, key, value, given.get("type"))
             if said:
-                complaints.append(_complaint((*path, str(number), said[0]), said[1]))
+                complaints.append(complaint((*path, str(number), said[0]), said[1]))
                 continue
             definition = self.definition(namespace, key, kind_of(row)) or {}
-            before = _dict(kept.get(f"{namespace}.{key}") or {})
+            before = as_row(kept.get(f"{namespace}.{key}") or {})
             kept[f"{namespace}.{key}"] = {
                 "id": before.get("id") or self.next_id(), "namespace": namespace, "key": key, "value": value,
                 "type": definition.get("type") or given.get("type") or before.get("type"),
@@ -302,7 +273,7 @@ class Shop:
     ) -> tuple[str, str] | None:
         """The member that is wrong and why; the first that applies."""
         definition = self.definition(namespace, key, kind_of(row))
-        there = _dict(_dict(row["metafields"]).get(f"{namespace}.{key}") or {})
+        there = as_row(as_row(row["metafields"]).get(f"{namespace}.{key}") or {})
         kind = (definition or {}).get("type") or given or there.get("type")
         is_taken = self.marks.get((kind_of(row), f"{namespace}.{key}", value), row["id"]) != row["id"]
         checks = (
@@ -319,46 +290,28 @@ class Shop:
         )
         return next(((member, message) for is_wrong, member, message in checks if is_wrong), None)
 
-    def write_address(
-        self, row: Row, given: Mapping[str, object], address: Row | None, *, default: bool
-    ) -> tuple[Row | None, list[Complaint]]:
-        """Makes an address, or changes ``address``, which belongs to this row."""
-        made: Row = dict(address) if address is not None else {"id": 0, **dict.fromkeys(_ADDRESS)}
-        made |= {name: given[name] or None for name in _ADDRESS if name in given}
-        if complaints := _address_complaints(made):
-            return None, complaints
-        same = [other for other in map(_dict, _list(row["addresses"])) if other["id"] != made["id"]]
-        if any({**other, "id": 0} == {**made, "id": 0} for other in same):
-            return None, [_complaint(("address",), "Address already exists")]
-        made["id"] = made["id"] or self.next_id()
-        others = [made if other["id"] == made["id"] else other for other in map(_dict, _list(row["addresses"]))]
-        row["addresses"] = others if made in others else [*others, made]
-        if default or row["default"] is None:
-            row["default"] = made["id"]
-        return made, []
-
     # -- the look-ups
 
     def _enter(self, row: Row) -> None:
-        key = _int(row["id"])
+        key = whole(row["id"])
         if row.get("email"):
             self.emails[str(row["email"])] = key
         if row.get("phone"):
             self.phones[str(row["phone"])] = key
-        for variant in map(_dict, _list(row.get("variants"))):
-            self.owners[_int(variant["id"])] = self.owners[_int(_dict(variant["item"])["id"])] = key
-        for name, metafield in _dict(row["metafields"]).items():
-            if _dict(metafield)["type"] == "id":
-                self.marks[kind_of(row), name, str(_dict(metafield)["value"])] = key
+        for variant in map(as_row, as_list(row.get("variants"))):
+            self.owners[whole(variant["id"])] = self.owners[whole(as_row(variant["item"])["id"])] = key
+        for name, metafield in as_row(row["metafields"]).items():
+            if as_row(metafield)["type"] == "id":
+                self.marks[kind_of(row), name, str(as_row(metafield)["value"])] = key
 
     def _leave(self, row: Row) -> None:
         self.emails.pop(str(row.get("email")), None)
         self.phones.pop(str(row.get("phone")), None)
-        for variant in map(_dict, _list(row.get("variants"))):
-            self.owners.pop(_int(variant["id"]), None)
-            self.owners.pop(_int(_dict(variant["item"])["id"]), None)
-        for name, metafield in _dict(row["metafields"]).items():
-            self.marks.pop((kind_of(row), name, str(_dict(metafield)["value"])), None)
+        for variant in map(as_row, as_list(row.get("variants"))):
+            self.owners.pop(whole(variant["id"]), None)
+            self.owners.pop(whole(as_row(variant["item"])["id"]), None)
+        for name, metafield in as_row(row["metafields"]).items():
+            self.marks.pop((kind_of(row), name, str(as_row(metafield)["value"])), None)
 
     # -- storing
 
@@ -368,21 +321,25 @@ class Shop:
             "definitions": self.definitions, "made": self.made, "writes": self.writes,
             "orders": list(self.orders.values()), "products": list(self.products.values()),
             "locations": list(self.locations.values()), "levels": self.levels, "keys": self.keys,
+            "uploads": self.uploads, "bulks": self.bulks,
         }  # fmt: skip
 
     @classmethod
     def restored(cls, handle: str, now: Callable[[], float], state: Mapping[str, object]) -> "Shop":
         known = {column.name for column in fields(Settings)}
-        settings = Settings(**{name: value for name, value in _dict(state["settings"]).items() if name in known})  # type: ignore[arg-type]  # our own file, checked by name
+        settings = Settings(**{name: value for name, value in as_row(state["settings"]).items() if name in known})  # type: ignore[arg-type]  # our own file, checked by name
         customers, orders, products, locations = (
-            {_int(_dict(row)["id"]): _dict(row) for row in _list(state.get(kind))}
+            {whole(as_row(row)["id"]): as_row(row) for row in as_list(state.get(kind))}
             for kind in ("customers", "orders", "products", "locations")
         )
-        levels, keys = ({key: _dict(row) for key, row in _dict(state.get(name)).items()} for name in ("levels", "keys"))
+        levels, keys, uploads = (
+            {key: as_row(row) for key, row in as_row(state.get(name)).items()} for name in ("levels", "keys", "uploads")
+        )
         return cls(
             handle, now, settings, customers=customers, orders=orders, products=products, locations=locations,
-            levels=levels, keys=keys, definitions=[{"ownerType": "CUSTOMER", **_dict(row)} for row in _list(state["definitions"])],
-            made=_int(state["made"]), writes=_int(state["writes"]),
+            definitions=[{"ownerType": "CUSTOMER", **as_row(row)} for row in as_list(state["definitions"])],
+            levels=levels, keys=keys, uploads=uploads, bulks=[as_row(row) for row in as_list(state.get("bulks"))],
+            made=whole(state["made"]), writes=whole(state["writes"]),
         )  # fmt: skip
 
 
@@ -391,54 +348,15 @@ def kind_of(row: Row) -> str:
     return str(row.get("kind") or "Customer")
 
 
-def default_address(row: Row) -> Row | None:
-    return next((address for address in map(_dict, _list(row["addresses"])) if address["id"] == row["default"]), None)
-
-
-def _address_complaints(address: Row) -> list[Complaint]:
-    country, province = str(address["countryCode"] or ""), str(address["provinceCode"] or "")
-    complaints = []
-    if province and province not in PROVINCES.get(country, {province}):
-        complaints.append(_complaint(("address", "province"), "Province is not valid for this country"))
-    if country == "AU" and address["zip"] and not re.fullmatch(r"\d{4}", str(address["zip"])):
-        complaints.append(_complaint(("address", "zip"), "Zip is not valid for Australia"))
-    complaints += [
-        _complaint(("address", name), f"{_label(name)} is too long (maximum is 255 characters)")
-        for name in _ADDRESS
-        if len(str(address[name] or "")) > 255
-    ]
-    return complaints
-
-
 def _clean_tags(given: object) -> list[str]:
-    texts = [part.strip() for tag in _list(given) for part in str(tag).split(",")]
+    texts = [part.strip() for tag in as_list(given) for part in str(tag).split(",")]
     return list({text.lower(): text for text in reversed(texts) if text}.values())[::-1]
 
 
 def add_tags(row: Row, tags: object) -> None:
-    row["tags"] = _clean_tags([*_list(row["tags"]), *_list(tags)])
+    row["tags"] = _clean_tags([*as_list(row["tags"]), *as_list(tags)])
 
 
 def remove_tags(row: Row, tags: object) -> None:
     gone = {tag.lower() for tag in _clean_tags(tags)}
-    row["tags"] = [tag for tag in _list(row["tags"]) if str(tag).lower() not in gone]
-
-
-def _complaint(path: Sequence[str], message: str) -> Complaint:
-    return {"field": list(path) or None, "message": message}
-
-
-def _label(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
-
-
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
-def _dict(value: object) -> Row:
-    return value if isinstance(value, dict) else {}
-
-
-def _int(value: object) -> int:
-    return value if isinstance(value, int) else int(str(value))
+    row["tags"] = [tag for tag in as_list(row["tags"]) if str(tag).lower() not in gone]

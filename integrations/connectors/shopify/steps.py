@@ -5,7 +5,7 @@ streams differ in is a ``Writer``; which mutations there are, and what each sele
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from integrations.connectors.base import WriteItem, Written
@@ -38,27 +38,38 @@ class Writer:
     """How one stream's steps are sent and understood.
 
     ``answer`` is the record after the step. ``refuse`` explains a mutation's ``userErrors``; the flag says that the
-    marker was among what was sent.
+    marker was among what was sent. ``errors`` names those of steps that do not call them ``userErrors``.
     """
 
     title: str
     shapes: Mapping[str, Shape]
     answer: Callable[[Job, payload.Json, Withheld, Selection], Record]
     refuse: Callable[[Sequence[UserError], Job, bool], SyncError]
+    errors: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_steps(items: Sequence[WriteItem], *, plan: Plan, run: "Run") -> Sequence[Written]:
-    """The next step of every item. An item that needs none answers its record as it was.
+    """The next step of every item.
+
+    Raises what concerns the connection (AccountError, Throttled, VendorChanged) only when nothing at all was written;
+    otherwise, and for a lost answer, the error is the outcome of each item it hit.
+    """
+    jobs, outcomes = planned(items, plan, run.marker)
+    outcomes |= run.all(jobs)
+    return [outcomes[item.ref] for item in items]
+
+
+def planned(items: Sequence[WriteItem], plan: Plan, marker: str) -> tuple[list[Job], dict[str, Written]]:
+    """What is to be sent, and what is known without: an item that needs no step answers its record as it was.
 
     ``plan`` gives an item's next step, None if nothing is left to do, and raises RecordError for values that cannot be
-    sent. Raises what concerns the connection (AccountError, Throttled, VendorChanged) only when nothing at all was written;
-    otherwise, and for a lost answer, the error is the outcome of each item it hit.
+    sent.
     """
     outcomes: dict[str, Written] = {}
     jobs: list[Job] = []
     for item in items:
         try:
-            job = plan(item, run.marker)
+            job = plan(item, marker)
         except RecordError as error:
             outcomes[item.ref] = Written(item.ref, error=error)
         else:
@@ -66,15 +77,14 @@ def write_steps(items: Sequence[WriteItem], *, plan: Plan, run: "Run") -> Sequen
                 outcomes[item.ref] = Written(item.ref, item.current)
             else:
                 jobs.append(job)
-    outcomes |= run.all(jobs)
-    return [outcomes[item.ref] for item in items]
+    return jobs, outcomes
 
 
 def raise_if_nothing_ran(sent: Collection[Written]) -> None:
     """Raises the connection's own error if it is the outcome of every item so far."""
     for word in (AccountError, Throttled, VendorChanged):
-        if all(isinstance(written.error, word) for written in sent):
-            raise next(written.error for written in sent if written.error is not None)
+        if all(isinstance(told.error, word) for told in sent):
+            raise next(told.error for told in sent if told.error is not None)
 
 
 def over(current: Record | None, values: Mapping[str, Value], handles: Mapping[str, str] | None = None) -> Record:
@@ -134,22 +144,24 @@ class Run:
                 rest = [job for job in jobs if job.item.ref != refused]
                 return {refused: Written(refused, error=error), **(self._send(rest) if rest else {})}
             return {job.item.ref: Written(job.item.ref, error=error) for job in jobs}
-        return {job.item.ref: self._written(job, f"m{number}", outcome) for number, job in enumerate(jobs)}
+        told = partial(written, outcome=outcome, writer=self.writer, selected=self.selected, marker=self.marker)
+        return {job.item.ref: told(job, f"m{number}") for number, job in enumerate(jobs)}
 
-    def _written(self, job: Job, alias: str, outcome: Outcome) -> Written:
-        """One alias: null means that the mutation did not run and ``errors`` says why."""
-        told = partial(Written, job.item.ref, request_id=outcome.reply.request_id)
-        unclear = Uncertain("shopify.shape", request_id=outcome.reply.request_id or None)
-        result = outcome.data.get(alias)
-        if not isinstance(result, dict):
-            return told(error=outcome.error_for(alias) or unclear)
-        try:
-            errors = graphql.user_errors(result)
-            if errors:
-                return told(error=self.writer.refuse(errors, job, self.marker in job.item.fields))
-            return told(record=self.writer.answer(job, result, withheld(outcome, alias), self.selected))
-        except VendorChanged:
-            return told(error=unclear)
+
+def written(job: Job, alias: str, *, outcome: Outcome, writer: Writer, selected: Selection, marker: str) -> Written:
+    """One alias: null means that the mutation did not run and ``errors`` says why."""
+    told = partial(Written, job.item.ref, request_id=outcome.reply.request_id)
+    unclear = Uncertain("shopify.shape", request_id=outcome.reply.request_id or None)
+    result = outcome.data.get(alias)
+    if not isinstance(result, dict):
+        return told(error=outcome.error_for(alias) or unclear)
+    try:
+        errors = graphql.user_errors(result, writer.errors.get(job.step, "userErrors"))
+        if errors:
+            return told(error=writer.refuse(errors, job, marker in job.item.fields))
+        return told(record=writer.answer(job, result, withheld(outcome, alias), selected))
+    except VendorChanged:
+        return told(error=unclear)
 
 
 def withheld(outcome: Outcome, alias: str) -> list[tuple[str, ...]]:

@@ -13,7 +13,7 @@ from integrations.connectors.shopify.markers import (
     metafield_identifiers,
     removed_tags,
 )
-from integrations.connectors.shopify.operations import SHAPES, Selection, Step, members, selection
+from integrations.connectors.shopify.operations import METAFIELDS, SHAPES, Selection, Step, members, selection
 from integrations.connectors.shopify.steps import Job, Run, Withheld, Writer, over, write_steps
 from integrations.core.errors import Rejected
 from integrations.core.records import Record
@@ -22,7 +22,7 @@ from integrations.toolkit import payload
 from integrations.toolkit.graphql import UserError
 from integrations.toolkit.http import Client
 
-_PLAIN = ("firstName", "lastName", "email", "phone")
+PLAIN = ("firstName", "lastName", "email", "phone")
 _ADDRESS_STEPS = (Step.ADDRESS_CREATE, Step.ADDRESS_UPDATE)
 _CONSENT = {True: "SUBSCRIBED", False: "UNSUBSCRIBED"}
 
@@ -30,7 +30,7 @@ _CONSENT = {True: "SUBSCRIBED", False: "UNSUBSCRIBED"}
 def write_many(client: Client, items: Sequence[WriteItem], fields: frozenset[str], marker: str) -> Sequence[Written]:
     """The next step of every item; see ``steps.write_steps`` for what is raised."""
     selected = selection(fields | {marker})
-    return write_steps(items, plan=_plan, run=Run(client, _WRITER, selected, marker))
+    return write_steps(items, plan=_plan, run=Run(client, WRITER, selected, marker))
 
 
 def _refuse(errors: Sequence[UserError], job: Job, marks: bool) -> Rejected:
@@ -42,6 +42,8 @@ def _record(job: Job, result: payload.Json, withheld: Withheld, selected: Select
     current = job.item.current
     if job.step == Step.CLEAR_METAFIELDS:
         return over(current, dict.fromkeys(cleared_metafields(job.item.fields)))
+    if job.step == Step.SET_METAFIELDS:
+        return over(current, {name: value for name, value in job.item.fields.items() if name.startswith(METAFIELDS)})
     if job.step in _ADDRESS_STEPS:
         address = payload.obj(result, "address")
         handles = {"address_id": payload.text(address, "id", "address")}
@@ -58,7 +60,7 @@ def _plan(item: WriteItem, marker: str) -> Job | None:
     if item.current is None:
         return Job(item, Step.CREATE, {"i": _create_input(item.fields, marker)})
     gid = global_id("Customer", item.current.key)
-    for wanted in (_update, _clear_metafields, _email_consent, _sms_consent, _address, _tags):
+    for wanted in (_update, _clear_metafields, email_consent, sms_consent, _address, tags):
         job = wanted(item, item.current, gid, marker)
         if job is not None:
             return job
@@ -67,20 +69,20 @@ def _plan(item: WriteItem, marker: str) -> Job | None:
 
 def _create_input(fields: Mapping[str, Value], marker: str) -> dict[str, object]:
     """Everything a create can carry, marker first. A no to marketing is the state of a new customer anyway."""
-    made: dict[str, object] = {name: fields[name] for name in _PLAIN if fields.get(name)}
+    made: dict[str, object] = {name: fields[name] for name in PLAIN if fields.get(name)}
     if metafields := filled_metafields(fields, marker):
         made["metafields"] = metafields
     if fields.get("emailMarketing") is True and "email" in made:
         made["emailMarketingConsent"] = _consent(is_given=True)
     if fields.get("smsMarketing") is True and "phone" in made:
         made["smsMarketingConsent"] = _consent(is_given=True)
-    if tags := added_tags(fields):
-        made["tags"] = tags
+    if wished := added_tags(fields):
+        made["tags"] = wished
     return made
 
 
 def _update(item: WriteItem, _current: Record, gid: str, marker: str) -> Job | None:
-    changed: dict[str, object] = {name: item.fields[name] or None for name in _PLAIN if name in item.fields}
+    changed: dict[str, object] = {name: item.fields[name] or None for name in PLAIN if name in item.fields}
     if metafields := filled_metafields(item.fields, marker):
         changed["metafields"] = metafields
     return Job(item, Step.UPDATE, {"i": {"id": gid, **changed}}) if changed else None
@@ -96,7 +98,7 @@ def _consent(*, is_given: bool) -> dict[str, object]:
     return {**made, "marketingOptInLevel": "SINGLE_OPT_IN"} if is_given else made
 
 
-def _email_consent(item: WriteItem, current: Record, gid: str, _marker: str) -> Job | None:
+def email_consent(item: WriteItem, current: Record, gid: str, _marker: str) -> Job | None:
     """Only where there is an address to consent for; a wish for "unknown" takes nothing back."""
     wish = item.fields.get("emailMarketing")
     if not isinstance(wish, bool) or not current.values.get("email", True):
@@ -104,7 +106,7 @@ def _email_consent(item: WriteItem, current: Record, gid: str, _marker: str) -> 
     return Job(item, Step.EMAIL_CONSENT, {"i": {"customerId": gid, "emailMarketingConsent": _consent(is_given=wish)}})
 
 
-def _sms_consent(item: WriteItem, current: Record, gid: str, _marker: str) -> Job | None:
+def sms_consent(item: WriteItem, current: Record, gid: str, _marker: str) -> Job | None:
     wish = item.fields.get("smsMarketing")
     if not isinstance(wish, bool) or not current.values.get("phone", True):
         return None
@@ -119,15 +121,15 @@ def _address(item: WriteItem, current: Record, gid: str, _marker: str) -> Job | 
     address_id = current.handles.get("address_id")
     if address_id is None:
         whole = {name: value for name, value in item.wanted.items() if name in ADDRESS_MEMBERS and value}
-        return Job(item, Step.ADDRESS_CREATE, {"c": gid, "i": _address_input({**whole, **patch})})
+        return Job(item, Step.ADDRESS_CREATE, {"c": gid, "i": address_input({**whole, **patch})})
     if "address.provinceCode" in patch:  # means nothing without its country
         for side in (item.wanted, current.values):
             if country := side.get("address.countryCode"):
                 patch.setdefault("address.countryCode", country)
-    return Job(item, Step.ADDRESS_UPDATE, {"c": gid, "a": address_id, "i": _address_input(patch)})
+    return Job(item, Step.ADDRESS_UPDATE, {"c": gid, "a": address_id, "i": address_input(patch)})
 
 
-def _address_input(values: Mapping[str, Value]) -> dict[str, object]:
+def address_input(values: Mapping[str, Value]) -> dict[str, object]:
     """Raises Rejected for a country Shopify does not know: one such value would stop the whole batch."""
     made: dict[str, object] = {name.removeprefix("address."): value or None for name, value in values.items()}
     for name in ("countryCode", "provinceCode"):
@@ -138,11 +140,11 @@ def _address_input(values: Mapping[str, Value]) -> dict[str, object]:
     return made
 
 
-def _tags(item: WriteItem, _current: Record, gid: str, _marker: str) -> Job | None:
+def tags(item: WriteItem, _current: Record, gid: str, _marker: str) -> Job | None:
     """Single tags are added and taken away; the others, the shop's own, are never touched."""
-    for step, tags in ((Step.TAGS_ADD, added_tags(item.fields)), (Step.TAGS_REMOVE, removed_tags(item.fields))):
-        if tags:
-            return Job(item, step, {"c": gid, "i": tags})
+    for step, some in ((Step.TAGS_ADD, added_tags(item.fields)), (Step.TAGS_REMOVE, removed_tags(item.fields))):
+        if some:
+            return Job(item, step, {"c": gid, "i": some})
     return None
 
 
@@ -151,4 +153,4 @@ def countries() -> frozenset[str]:
     return members("CountryCode")
 
 
-_WRITER = Writer("Customers", SHAPES, _record, _refuse)
+WRITER = Writer("Customers", SHAPES, _record, _refuse)

@@ -221,16 +221,22 @@ def writes_per_clinic(vendors: Vendors, document: Mapping[str, Any]) -> dict[str
 
 
 def table(report: Report, written: Mapping[str, Mapping[str, int]]) -> str:
-    """A line per flow: where each record it read ended, and what the vendors were asked to write."""
+    """A line per flow: where each record it read ended; and what the vendors of each clinic were asked to write."""
     shown = [name for name in BUCKETS if name in ALWAYS or any(flow.counts.get(name) for flow in report.flows)]
     vendors = sorted({vendor for per in written.values() for vendor in per})
-    rows = [["clinic", "read", *shown, *(f"{vendor} writes" for vendor in vendors)]]
+    rows = [["clinic", "flow", "read", *shown, *(f"{vendor} writes" for vendor in vendors)]]
+    clinics: set[str] = set()
     for flow in report.flows:
-        counts = [flow.counts.get(name, 0) for name in ("read", *shown)]
-        counts += [written.get(flow.tenant, {}).get(vendor, 0) for vendor in vendors]
-        rows.append([flow.tenant, *(f"{count:,}" for count in counts)])
+        counts = [f"{flow.counts.get(name, 0):,}" for name in ("read", *shown)]
+        is_first = flow.tenant not in clinics
+        clinics.add(flow.tenant)
+        counts += [f"{written.get(flow.tenant, {}).get(vendor, 0):,}" if is_first else "" for vendor in vendors]
+        rows.append([flow.tenant if is_first else "", flow.flow, *counts])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), row[1].ljust(widths[1]), *map(str.rjust, row[2:], widths[2:])])
+        for row in rows
+    ]
     return "\n".join(["", lines[0], "-" * len(lines[0]), *lines[1:], ""])
 
 

@@ -4,8 +4,9 @@ from typing import Any
 
 from integrations.connectors.sandbox_kit import Server
 from integrations.connectors.shopify.sandbox import ShopifyVendor, serve
+from integrations.connectors.shopify.sandbox_call import gid
 from integrations.connectors.shopify.sandbox_orders import MUTATIONS, edit
-from integrations.connectors.shopify.sandbox_products import add_product
+from integrations.connectors.shopify.sandbox_products import add_product, variants
 from tests.contract.desk import Rig, StreamRig
 
 SHOP = "harbour-physio"
@@ -70,11 +71,31 @@ def _touch_order(server: Server[Any]) -> str:
     return str(key)
 
 
+def _add_sales(server: Server[Any], count: int) -> None:
+    """A product, and so many orders of one piece."""
+    shop = server.vendor.configure(SHOP, capacity=1_000_000.0, restore_rate=1_000_000.0)
+    (variant,) = variants(add_product(shop, title="Tape"))
+    line = {"variantId": gid("ProductVariant", variant["id"]), "quantity": 1, "requiresShipping": True, "taxable": True}
+    for _ in range(count):
+        told = MUTATIONS["orderCreate"](shop, {"order": {"lineItems": [line]}})
+        assert not told["userErrors"]
+
+
+def _touch_sale(server: Server[Any]) -> str:
+    """An order that sold something changes; its movement's key."""
+    shop = server.vendor.shop(SHOP)
+    order = next(row for row in shop.orders.values() if row["lines"][0]["product"])
+    server.clock.advance(60)
+    edit(shop, order["id"], {"note": "changed"})
+    return f"{order['id']}-{order['lines'][0]['id']}"
+
+
 def _serve() -> Server[Any]:
     server = serve()
     _add(server, 5)
     _add_products(server, 5)
     _add_orders(server, 5)
+    _add_sales(server, 5)
     return server
 
 
@@ -91,6 +112,7 @@ RIG = Rig(
             add=_add_products, touch=_touch_product, open_fields=frozenset({"metafields.clinic.shelf"})
         ),
         "orders": StreamRig(add=_add_orders, touch=_touch_order, open_fields=_REFERRER),
+        "sales": StreamRig(add=_add_sales, touch=_touch_sale),
     },
     personal=("owner@example.com", "hello@example.com"),
 )

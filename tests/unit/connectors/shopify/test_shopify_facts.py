@@ -10,6 +10,7 @@ from integrations.connectors.shopify.facts import SHOPIFY, normalise_account
 from integrations.connectors.shopify.inventory_documents import every_inventory_document
 from integrations.connectors.shopify.probe import verify
 from integrations.connectors.shopify.product_documents import every_product_document
+from integrations.connectors.shopify.sales_documents import every_sales_document
 from integrations.connectors.shopify.sandbox import forget_definitions
 from integrations.connectors.shopify.writing import countries
 from integrations.core.errors import AccountError
@@ -76,6 +77,7 @@ def test_every_document_fits_the_schema_and_uses_nothing_deprecated() -> None:
             *operations.every_document(fields),
             *every_product_document(fields),
             *every_inventory_document(),
+            *every_sales_document(),
         ):
             assert validate(schema, parse(text), rules) == [], text
 

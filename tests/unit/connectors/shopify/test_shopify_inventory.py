@@ -464,7 +464,8 @@ def test_without_its_scopes_a_flow_is_named_and_the_connection_works() -> None:
     probe = verify(client)
     told = [sentence for word, sentence in probe.findings if word == "warning"]
     assert probe.works and "location" not in probe.facts
-    for flows, scope in (("products", "write_products"), ("stock", "read_locations"), ("orders", "write_orders")):
+    named = (("products", "write_products"), ("stock", "read_locations"), ("orders", "write_orders"))
+    for flows, scope in (*named, ("sales", "read_orders")):
         assert [sentence for sentence in told if f"Flows of {flows}" in sentence and scope in sentence]
 
 
