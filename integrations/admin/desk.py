@@ -11,7 +11,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 
+from integrations.admin.explained import CODES, figures_of, has_figures
 from integrations.admin.records import (
     CLINIC,
     Cell,
@@ -311,6 +313,34 @@ class DeliveryAdmin(RecordAdmin):
             comparison = yield lambda: compare(row.tenant_id, row.pk, masked=masked)
         return self.detail_response(request, row, self._shown(request, row, comparison))
 
+    def get_urls(self) -> list[URLPattern]:
+        explain = self.admin_site.admin_view(self.explain_view)
+        own = path("<path:object_id>/explain/", explain, name="integrations_delivery_explain")
+        return [own, *super().get_urls()]
+
+    @live_view
+    def explain_view(self, request: HttpRequest, object_id: str) -> LiveView:
+        """Why the record's lines do not come to what it states, as it is now."""
+        row = self.get_object(request, object_id)
+        if row is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[no-any-return]
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        if not has_figures(desk.kind_of(row).source):
+            return redirect(self.url("change", row.pk))
+        figures = yield from figures_of(row)
+        source = CONNECTORS[row.flow.source.vendor].label
+        more = {
+            "title": f"{desk.kind_of(row).source.label}: {row.source_key}",
+            "list_name": "Error desk",
+            "figures": figures,
+            "source_label": source,
+            "source_url": page_of(desk.kind_of(row).source, row.flow.source.facts, row.source_key),
+            "back": self.url("change", row.pk),
+            "facts": facts((f"In {source}", {"text": row.source_key}), ("Flow", {"text": row.flow.name})),
+        }
+        return self.detail_response(request, row, more, template="admin/integrations/delivery/explain.html")
+
     def _shown(self, request: HttpRequest, row: Delivery, comparison: Comparison) -> dict[str, Any]:
         kind, told = desk.kind_of(row), message(row.code)
         owner, icon = OWNER_WORDS[told.owner]
@@ -337,6 +367,7 @@ class DeliveryAdmin(RecordAdmin):
             "source_label": CONNECTORS[source.vendor].label,
             "target_label": CONNECTORS[target.vendor].label,
             "source_url": page_of(kind.source, source.facts, row.source_key),
+            "explain_url": self.url("explain", row.pk) if row.code in CODES and has_figures(kind.source) else "",
             "without": without,
             "without_words": " and the ".join(label_of(kind.target, name).lower() for name in without),
             "is_linked": bool(row.target_key),

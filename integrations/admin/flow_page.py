@@ -3,6 +3,7 @@
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
@@ -80,6 +81,7 @@ class FlowPage:
             "kind": self.kind,
             "clinic": clinic_of(self.flow),
             "words": self.words,
+            "finds_people": self.kind.source.find is not None,
             "tabs": [(place, words, self.url(place)) for place, words in TABS],
             "tab": tab,
             "under_way": UNDER_WAY.get(self.flow.backfill_state, ""),
@@ -100,7 +102,8 @@ class FlowPage:
             return None, faults
         trial = yield lambda: try_record(self.flow.tenant_id, self.flow.pk, asked, config=config)
         is_masked = self.admin.role(self.request) is Role.CLINIC_VIEWER
-        return shown_trial(trial, self.words, is_masked=is_masked), {}
+        zone = ZoneInfo(clinic_of(self.flow).time_zone)
+        return shown_trial(trial, self.words, is_masked=is_masked, zone=zone), {}
 
     def kept(self, **given: Any) -> Faults | None:
         """Keeps a change of configuration or schedule, and says so; the faults where it was refused."""

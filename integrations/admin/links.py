@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
+from integrations.admin import trails
 from integrations.admin.records import (
     CLINIC,
     Cell,
@@ -93,8 +94,12 @@ class LinkAdmin(RecordAdmin):
         row = self.get_object(request, object_id)
         if row is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[no-any-return]
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
         if request.method != "POST":
-            return self.detail_response(request, row, self.detail(request, row))
+            kind = trails.kind_of_link(row)
+            trail = (yield from trails.follow(row, kind)) if kind else None
+            return self.detail_response(request, row, self.detail(request, row) | self._trail(trail))
         if not self.may_act(request):
             raise PermissionDenied
         new_key = linking.last_part(request.POST.get("key", "")) if request.POST.get("do") == "relink" else ""
@@ -103,6 +108,10 @@ class LinkAdmin(RecordAdmin):
             return redirect(self.url("change", row.pk))
         freed = yield lambda: linking.free_target(row.tenant_id, row.pk, new_target_key=new_key)
         return self._corrected(request, row, new_key, freed)
+
+    def _trail(self, trail: trails.Trail | None) -> dict[str, Any]:
+        hops = trail.hops if trail else ()
+        return {"trail": trail, "hops": [(hop, self.url("change", hop.link_pk) if hop.link_pk else "") for hop in hops]}
 
     def _too_little(self, request: HttpRequest, new_key: str) -> str:
         """Why the vendor need not even be asked."""

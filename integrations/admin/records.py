@@ -266,7 +266,9 @@ class RecordAdmin(ReadOnlyTenantAdmin):
         """What the page of a row shows, beyond the row itself."""
         return {}
 
-    def detail_response(self, request: HttpRequest, row: Any, more: Mapping[str, Any]) -> HttpResponse:
+    def detail_response(
+        self, request: HttpRequest, row: Any, more: Mapping[str, Any], *, template: str = ""
+    ) -> HttpResponse:
         if not self.has_view_permission(request, row):
             raise PermissionDenied
         context = {
@@ -281,7 +283,7 @@ class RecordAdmin(ReadOnlyTenantAdmin):
             **more,
         }
         request.current_app = self.admin_site.name
-        return TemplateResponse(request, self.detail_template, context)
+        return TemplateResponse(request, template or self.detail_template, context)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """With what its page shows about it, in one query; None for another clinic's, as for one that never was."""

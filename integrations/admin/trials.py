@@ -1,7 +1,11 @@
 """One record tried by a flow's rules, in words."""
 
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.utils.formats import date_format
 
 from integrations.admin import rules
 from integrations.admin.setup import said
@@ -42,8 +46,8 @@ class TrialLine:
     writes: bool
 
 
-def shown_trial(trial: Trial, words: rules.Words, *, is_masked: bool) -> dict[str, Any]:
-    """A trial in words. Values are masked for who may only look."""
+def shown_trial(trial: Trial, words: rules.Words, *, is_masked: bool, zone: ZoneInfo) -> dict[str, Any]:
+    """A trial in words, instants in ``zone``. Values are masked for who may only look."""
     told = said(trial.code)
     names = [words.target(one.target) for one in trial.fields if one.writes]
     return {
@@ -58,24 +62,36 @@ def shown_trial(trial: Trial, words: rules.Words, *, is_masked: bool) -> dict[st
         "choices": trial.choices,
         "writes": in_short(names),
         "write_count": len(names),
-        "lines": [_trial_line(one, words, is_masked=is_masked) for one in trial.fields],
+        "lines": [_trial_line(one, words, _Spelling(zone, is_masked)) for one in trial.fields],
         "is_masked": is_masked,
     }
 
 
-def _trial_line(one: FieldTrial, words: rules.Words, *, is_masked: bool) -> TrialLine:
+@dataclass(frozen=True, slots=True)
+class _Spelling:
+    """How values are written for the person who asked."""
+
+    zone: ZoneInfo
+    is_masked: bool
+
+    def __call__(self, value: Value) -> str:
+        text = self._words(value)
+        return redact.mask(text) if text and self.is_masked and not isinstance(value, bool) else text
+
+    def _words(self, value: Value) -> str:
+        if isinstance(value, datetime):
+            return date_format(value.astimezone(self.zone), "j M Y, H:i T")
+        return date_format(value, "j M Y") if isinstance(value, date) else in_words(value)
+
+
+def _trial_line(one: FieldTrial, words: rules.Words, spelt: _Spelling) -> TrialLine:
     return TrialLine(
         label=words.target(one.target),
         source=words.source(one.source) if one.source else "",
-        before=_spelt(one.before, is_masked=is_masked),
-        after=_spelt(one.after, is_masked=is_masked),
-        there=_spelt(one.there, is_masked=is_masked),
+        before=spelt(one.before),
+        after=spelt(one.after),
+        there=spelt(one.there),
         sentence=message(one.code).sentence if one.code else "",
         is_problem=one.is_problem,
         writes=one.writes,
     )
-
-
-def _spelt(value: Value, *, is_masked: bool) -> str:
-    text = in_words(value)
-    return redact.mask(text) if text and is_masked and not isinstance(value, bool) else text

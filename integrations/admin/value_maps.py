@@ -98,6 +98,11 @@ class Given:
     def has_faults(self) -> bool:
         return any(added.faults for added in self.added.values())
 
+    @property
+    def sentences(self) -> list[str]:
+        """For the head of the page: the line itself may be far below."""
+        return [f"Nothing was published or tried. {fault}" for added in self.added.values() for fault in added.faults]
+
 
 def values_tab(page: FlowPage) -> LiveView:
     """POST ``do=try`` tries the form's maps on one record, anything else publishes them, and tries the held records
@@ -123,7 +128,7 @@ def values_tab(page: FlowPage) -> LiveView:
     maps = shown_maps(page.flow, page.kind, config, form.added, faults)
     context = {
         "maps": maps,
-        "faults": _placeless(faults, maps),
+        "faults": [*_placeless(faults, maps), *form.sentences],
         "asked": asked,
         "trial": trial,
         "note": given.get("note", ""),

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from integrations.connectors.cliniko import sandbox_invoices as bills
-from integrations.models import Flow, Run
+from integrations.models import Delivery, Flow, Link, Run
 from integrations.services import backfill
 from tenants.walls import app_now, tenant_tx
 from tests.browser import looking
@@ -147,3 +147,37 @@ def test_a_line_is_given_by_keyboard(visit: Visit, people: House, on_stage: Stag
     with olga.page.expect_navigation():
         olga.page.keyboard.press("Enter")
     expect(olga.page.locator("body")).to_contain_text("Published as revision 2: Invoice status")
+
+
+@LOOKS
+def test_an_order_is_followed_and_its_figures_are_explained(
+    visit: Visit, people: House, on_stage: Stage, width: int, dark: bool
+) -> None:
+    on_stage.set_flow(mode="live")
+    on_stage.join("invoices-to-orders")
+    patient = str(next(iter(on_stage.world.patients)))
+    invoice = bills.add_invoice(
+        on_stage.world, [{"price": "90", "quantity": 2}, {"price": "33.33"}], patient_id=patient
+    )
+    wrong = bills.add_invoice(on_stage.world, [{"price": "90"}, {"price": "12.5", "rate": 0}])
+    bills.edit_invoice(on_stage.world, str(wrong), total_amount="104.5")
+    on_stage.report()
+    bills.credit(on_stage.world, str(invoice))
+    on_stage.report()
+    with tenant_tx(on_stage.tenant.pk):
+        link = Link.objects.get(source_key=str(invoice))
+        held = Delivery.objects.get(state="held")
+    for person, site in ((people.olga, "clinic"), (people.ana, "agency")):
+        window = visit(width=width, dark=dark)
+        window.sign_in(person)
+        window.goto(f"/{site}/integrations/link/{link.pk}/change/")
+        expect(window.page.locator(".su-trail-hops li")).to_have_count(3)
+        window.looks_right(f"trail-{site}")
+        window.shot(f"trail-{site}-whole", whole=True)
+        window.goto(f"/{site}/integrations/delivery/{held.pk}/change/")
+        window.looks_right(f"differs-{site}")
+        window.page.click("text=Why does it differ?")
+        window.settle()
+        expect(window.page.locator(".su-explained")).to_contain_text("2.00 cannot be explained")
+        window.looks_right(f"explained-{site}")
+        window.shot(f"explained-{site}-whole", whole=True)
