@@ -134,8 +134,12 @@ def _failed(batch: Batch, item: Item, error: errors.SyncError) -> Result:
         wait = connections.backoff_s(item.tries + 1) if isinstance(error, errors.Unavailable) else 1 + item.tries
         return settlement.again(item, error.code, batch.later(wait), tried=True)
     candidates = error.candidates if isinstance(error, errors.Ambiguous) else ()
-    named = error.facts.get("field") or error.facts.get("fields") or ""
-    return settlement.held(item, error.code, candidates, detail=str(named))
+    return settlement.held(item, error.code, candidates, detail=_named(error))
+
+
+def _named(error: errors.SyncError) -> str:
+    """The names of the fields that a refusal speaks of, for whoever is to correct them."""
+    return str(error.facts.get("fields") or error.facts.get("field") or "")
 
 
 def _lost(batch: Batch, item: Item, error: errors.SyncError) -> Result:
