@@ -15,7 +15,7 @@ from django.db import connections
 
 from integrations.connectors import CONNECTORS
 from integrations.connectors.base import Account
-from integrations.connectors.cliniko import patients
+from integrations.connectors.cliniko import lists
 from integrations.connectors.sandbox_kit import SlidingWindow
 from integrations.models import Connection, Mode, QuotaBudget
 from integrations.services import delivery, intake, pulse
@@ -173,8 +173,8 @@ def theatre(
     tenant: Tenant, *, flow_settings: Mapping[str, str] | None = None, mode: str = Mode.LIVE, page: int = 0
 ) -> Iterator[Theatre]:
     """A stage with its own clock; ``page`` makes the vendor's pages so small."""
-    whole = patients.PAGE_SIZE
-    patients.PAGE_SIZE = page or whole
+    whole = lists.PAGE_SIZE
+    lists.PAGE_SIZE = page or whole
     try:
         with stages.stage(tenant, settings=flow_settings, mode=mode) as built:
             shown = Theatre(built.tenant, built.cliniko, built.shopify, built.flow_id)
@@ -182,7 +182,7 @@ def theatre(
             yield shown
             shown.hang_up()
     finally:
-        patients.PAGE_SIZE = whole
+        lists.PAGE_SIZE = whole
         set_clock(timedelta())
         connections["owner"].close()
 

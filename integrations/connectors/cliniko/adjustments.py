@@ -11,7 +11,7 @@ from functools import partial
 
 from integrations.connectors.base import Answer, Field, Stream, Wanted, WriteItem, Written
 from integrations.connectors.cliniko import lists
-from integrations.connectors.cliniko.lists import ARCHIVED_TOO, SIZE, Decode, Source, every_page
+from integrations.connectors.cliniko.lists import ARCHIVED_TOO, Decode, Source, every_page
 from integrations.connectors.cliniko.rows import is_key, reference, row_key, state_of, text_of, version_of
 from integrations.connectors.cliniko.stock import ADJUSTMENTS
 from integrations.core.errors import (
@@ -55,7 +55,7 @@ def _product(wanted: Wanted) -> str:
 def _recent(client: Client, product: str) -> list[Record]:
     since = (datetime.now(UTC) - LOOKED_BACK).strftime("%Y-%m-%dT%H:%M:%SZ")
     filters = ([("q[]", f"product_id:={product}")] if product else []) + [("q[]", f"created_at:>={since}")]
-    pages = every_page(client, ADJUSTMENTS, (*filters, ARCHIVED_TOO, SIZE))
+    pages = every_page(client, ADJUSTMENTS, (*filters, ARCHIVED_TOO))
     return [
         decode(row) for page in pages for row in page if not product or reference(row, "product") in (None, product)
     ]

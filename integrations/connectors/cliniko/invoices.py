@@ -12,7 +12,7 @@ from functools import partial
 from integrations.connectors.base import Field, OpenFields, Stream
 from integrations.connectors.cliniko import lists
 from integrations.connectors.cliniko.items import ITEMS, Items, as_credit, items_of, line_of
-from integrations.connectors.cliniko.lists import ARCHIVED_TOO, PAGE_SIZE, SIZE, Decode, Listing, Part, Source
+from integrations.connectors.cliniko.lists import ARCHIVED_TOO, PAGE_SIZE, Decode, Listing, Part, Source
 from integrations.connectors.cliniko.owners import emails
 from integrations.connectors.cliniko.pages import page_url
 from integrations.connectors.cliniko.rows import is_gone, reference, row_key, state_of, text_of, version_of
@@ -75,7 +75,7 @@ def _zones(client: Client, businesses: set[str]) -> Mapping[str, str]:
     """Zones by business. A role that may not read businesses leaves the zone to the connection."""
     members = ("time_zone", "time_zone_identifier")
     try:
-        rows = look_up(client, _BUSINESSES, businesses, members=members, query=(ARCHIVED_TOO, SIZE))
+        rows = look_up(client, _BUSINESSES, businesses, members=members, filters=(ARCHIVED_TOO,))
     except AccountError as error:
         if error.code != "cliniko.role.forbidden":
             raise

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from integrations.connectors.cliniko.lists import SIZE, Listing, every_page
+from integrations.connectors.cliniko.lists import Listing, every_page
 from integrations.connectors.cliniko.rows import is_gone, linked_key, reference
 from integrations.core.errors import Rejected, VendorChanged
 from integrations.core.lines import ZERO, Line, total_of
@@ -46,7 +46,7 @@ def _together(client: Client, invoices: Sequence[str]) -> Items | None:
     """The items by invoice, or None if the list of invoices was not understood."""
     found: dict[str, list[Json]] = {key: [] for key in invoices}
     try:
-        for page in every_page(client, ITEMS, (("q[]", "invoice_id:=" + ",".join(invoices)), SIZE)):
+        for page in every_page(client, ITEMS, (("q[]", "invoice_id:=" + ",".join(invoices)),)):
             for item in page:
                 key = _invoice_of(item)
                 if key not in found:
@@ -62,7 +62,7 @@ def _together(client: Client, invoices: Sequence[str]) -> Items | None:
 def _alone(client: Client, invoice: str) -> list[Json]:
     """Raises VendorChanged if the answer speaks of another invoice: the filter was ignored."""
     found: list[Json] = []
-    for page in every_page(client, ITEMS, (("q[]", f"invoice_id:={invoice}"), SIZE)):
+    for page in every_page(client, ITEMS, (("q[]", f"invoice_id:={invoice}"),)):
         if any(_invoice_of(item) not in ("", invoice) for item in page):
             raise VendorChanged("cliniko.items.foreign", invoice=invoice)
         found += [item for item in page if not is_gone(item)]

@@ -28,7 +28,6 @@ from integrations.toolkit.refusals import http_instant
 PAGE_SIZE = 100
 MOST_PAGES = 50_000  # 5 million rows: an account that size does not exist, an endless list might
 ARCHIVED_TOO = ("q[]", "archived_at:*")
-SIZE = ("per_page", str(PAGE_SIZE))
 
 Query = tuple[tuple[str, str], ...]
 Decode = Callable[[Json], Record]
@@ -130,19 +129,24 @@ def rows_by_id(client: Client, listing: Listing, keys: Sequence[str]) -> dict[st
     """The rows of so many ids as one page holds, archived ones included."""
     if not keys:
         return {}
-    query = (("q[]", "id:=" + ",".join(keys)), ARCHIVED_TOO, SIZE)
+    query = sized(("q[]", "id:=" + ",".join(keys)), ARCHIVED_TOO)
     rows = Answered.parse(client.get(listing.path, query), listing).rows
     return {key: row for row in rows if (key := row_key(row, listing.collection)) in keys}
 
 
-def every_page(client: Client, listing: Listing, query: Query = (SIZE,)) -> Iterator[Sequence[Json]]:
-    """All pages of a list. Raises VendorChanged (``cliniko.paging.*``) where it does not end."""
+def every_page(client: Client, listing: Listing, filters: Query = ()) -> Iterator[Sequence[Json]]:
+    """All pages of a list under these filters. Raises VendorChanged (``cliniko.paging.*``) where it does not end."""
     here: Place | None = Place("-")
     while here is not None:
-        reply = client.get_link(here.link) if here.link else client.get(listing.path, query)
+        reply = client.get_link(here.link) if here.link else client.get(listing.path, sized(*filters))
         answer = Answered.parse(reply, listing)
         yield answer.rows
         here = here.after(answer, listing)
+
+
+def sized(*filters: tuple[str, str]) -> Query:
+    """The filters, for pages as large as they come."""
+    return (*filters, ("per_page", str(PAGE_SIZE)))
 
 
 def newest_change(client: Client, listing: Listing) -> datetime | None:
@@ -230,7 +234,7 @@ class Place:
 def _query(part: Part, since: datetime | None) -> Query:
     """The first request of a part; later pages follow the vendor's links, which repeat the filters."""
     instant = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if since else ""  # whole seconds, downwards
-    return (*(("q[]", given.replace("{since}", instant)) for given in part.filters), SIZE)
+    return sized(*(("q[]", given.replace("{since}", instant)) for given in part.filters))
 
 
 def _records(client: Client, source: Source, part: Part, rows: Sequence[Json], ask: Ask) -> tuple[list[Record], Broken]:

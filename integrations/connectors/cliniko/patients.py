@@ -7,7 +7,7 @@ from functools import partial
 from integrations.connectors.base import Answer, Field, OpenFields, Stream, Wanted
 from integrations.connectors.cliniko import lists
 from integrations.connectors.cliniko.decoding import CUSTOM, decoder
-from integrations.connectors.cliniko.lists import ARCHIVED_TOO, PAGE_SIZE, SIZE, Answered, Listing, Source
+from integrations.connectors.cliniko.lists import ARCHIVED_TOO, PAGE_SIZE, Answered, Listing, Source
 from integrations.connectors.cliniko.pages import page_url
 from integrations.core.records import Record
 from integrations.core.values import Code, Email, Phone, Text, YesNoUnknown
@@ -30,7 +30,7 @@ def _having(client: Client, address: str, fields: frozenset[str]) -> tuple[Recor
     if not _ADDRESS.fullmatch(address):
         return ()
     listing = SOURCE.listing
-    answer = Answered.parse(client.get(listing.path, (("q[]", f"email:={address}"), ARCHIVED_TOO, SIZE)), listing)
+    answer = Answered.parse(client.get(listing.path, lists.sized(("q[]", f"email:={address}"), ARCHIVED_TOO)), listing)
     records, _ = lists.decode_all(decoder(fields), answer.rows, listing.collection)
     return tuple(record for record in records if str(record.values.get("email") or "").lower() == address.lower())
 

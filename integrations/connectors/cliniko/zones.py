@@ -27,7 +27,7 @@ def zone_of(row: Json) -> str:
     """The IANA name of a business's or a user's zone that this machine knows, or ``""``."""
     for told in (_text(row, "time_zone_identifier"), _ZONE_OF_LABEL.get(label := _text(row, "time_zone"), label)):
         try:
-            if "/" in told:
+            if told:
                 return ZoneInfo(told).key
         except (ZoneInfoNotFoundError, ValueError, OSError):
             continue

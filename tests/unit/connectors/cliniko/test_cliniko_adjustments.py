@@ -9,7 +9,7 @@ from integrations.connectors.base import Wanted, WriteItem, Written
 from integrations.connectors.cliniko import sandbox_goods as goods
 from integrations.connectors.cliniko.adjustments import DOWNWARDS, UPWARDS
 from integrations.connectors.cliniko.sandbox import ClinikoVendor
-from integrations.connectors.cliniko.sandbox_shelves import row_of, rows_of, set_raw
+from integrations.connectors.cliniko.sandbox_shelves import archive, row_of, rows_of, set_raw
 from integrations.connectors.cliniko.sandbox_world import ClinikoWorld
 from integrations.connectors.sandbox_kit import Fault, FaultKind, Server
 from integrations.core.errors import AccountError, Rejected, SyncError, Throttled, Unavailable, Uncertain
@@ -229,6 +229,18 @@ def test_it_looks_seven_days_back(client: HttpClient, world: ClinikoWorld, produ
     world.clock.advance(-1 * 86_400)
     goods.adjust(world, product, -1, notes="Suture 12345/1")
     assert [record.key for record in _find(client, product)] == [recent]
+
+
+def test_an_archived_one_was_sent_all_the_same(client: HttpClient, world: ClinikoWorld, product: str) -> None:
+    key = goods.adjust(world, product, -1, notes="Suture 12345/1")
+    archive(world, "stock_adjustments", key)
+    assert [record.key for record in _find(client, product)] == [key]
+
+
+def test_what_is_said_of_another_product_is_not_believed(client: HttpClient, world: ClinikoWorld, product: str) -> None:
+    key = goods.adjust(world, product, -1, notes="Suture 12345/1")
+    set_raw(world, "stock_adjustments", key, product={"links": {"self": "https://api.au2.cliniko.com/v1/products/17"}})
+    assert _find(client, product) == ()
 
 
 def test_a_product_is_listed_once_however_many_are_wanted(
