@@ -73,6 +73,10 @@ class Stage:
         self.flow_id = _add(self.tenant, kind, sides, settings, mode=mode, start=start)
         return self.flow_id
 
+    def connection_id(self, name: str) -> int:
+        with tenant_tx(self.tenant.pk):
+            return Connection.objects.get(name=name).pk
+
     def _name_of(self, flow_id: int) -> str:
         with tenant_tx(self.tenant.pk):
             return Flow.objects.get(pk=flow_id).name

@@ -102,7 +102,7 @@ def estimate(tenant_id: int, flow_id: int, *, client: Client | None = None) -> E
     """Asks the source how much there is (one page) and reckons with both limits. Raises SyncError if it does not answer."""
     with tenant_tx(tenant_id, reason="estimate"):
         job = load_job(flow_id)
-        paces = {side.pk: _per_second(side) for side in (job.source, job.target)}
+        reads, writes = _pace(job.source), _pace(job.target)
     read_page = job.source_stream.read_page
     if read_page is None:
         return Estimate(None, 0, 0)
@@ -110,17 +110,29 @@ def estimate(tenant_id: int, flow_id: int, *, client: Client | None = None) -> E
     total = read_page(client, Ask(None, frozenset()), None).total
     records = total or 0
     return Estimate(
-        total,
-        records * job.source_stream.read_cost / paces[job.source.pk],
-        records * job.target_stream.write_cost / paces[job.target.pk],
+        total, reads.seconds(records * job.source_stream.read_cost), writes.seconds(records * job.target_stream.write_cost)
     )
 
 
-def _per_second(side: Connection) -> float:
-    """How much of its limit this account may spend in a second: as its budget was found to be, else as the vendor says."""
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """What an account may spend: so much in a second, and at the start what its bucket holds."""
+
+    per_second: float
+    bucket: float
+
+    def seconds(self, cost: float) -> float:
+        return max(0.0, cost - self.bucket) / self.per_second
+
+
+def _pace(side: Connection) -> _Pace:
+    """As the account's budget was found to be, else as the vendor says."""
     connector: Connector = CONNECTORS[side.vendor]
     row = QuotaBudget.objects.filter(vendor=side.vendor, subject=side.quota_subject).first()
-    return row.amount / row.per_s if row else connector.limit.amount / connector.limit.per_s
+    limit = connector.limit
+    if row is None:
+        return _Pace(limit.amount / limit.per_s, limit.capacity)
+    return _Pace(row.amount / row.per_s, row.capacity)
 
 
 def progress(run: Run, now: datetime) -> Progress:

@@ -169,6 +169,7 @@ INVOICES = Stream(
     open_fields=(OpenFields(OWNER, "Practitioner", Email, released=True, shape="email"),),
     read_page=partial(lists.read_page, SOURCE),
     read_many=partial(lists.read_many, SOURCE),
+    read_cost=0.03,  # a page of invoices and about two of their items
     batch=PAGE_SIZE,
     admin_url=partial(page_url, "invoices"),
 )

@@ -147,6 +147,7 @@ CUSTOMERS = Stream(
     write_many=write_many,
     prepare=prepare,
     bulk=BULK,
+    write_cost=24,  # a create and its address
     batch=10,
     admin_url=admin_url,
 )

@@ -134,5 +134,6 @@ INVENTORY = Stream(
     read_many=read_many,
     find=find,
     write_many=write_many,
+    write_cost=26,  # found, tracked, activated
     batch=50,
 )

@@ -148,6 +148,7 @@ ORDERS = Stream(
     find=find,
     write_many=write_many,
     prepare=prepare,
+    write_cost=26,
     batch=10,
     admin_url=admin_url,
 )

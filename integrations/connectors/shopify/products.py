@@ -194,6 +194,7 @@ PRODUCTS = Stream(
     write_many=write_many,
     prepare=prepare,
     bulk=BULK,
+    write_cost=17,
     batch=10,
     admin_url=admin_url,
 )

@@ -1,0 +1,138 @@
+"""A backfill at the vendors' own limits: killed three times, carried on, as long as predicted, and no larger for it.
+
+Clocks run faster, ratios stay true: the shop's points come back ``speed`` times as fast, and so does the practice's
+window. `make test` shows that nothing is lost; what it costs in time and memory is shown by the whole campaign.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.db import connection, connections
+
+from integrations.connectors import CONNECTORS
+from integrations.connectors.cliniko import sandbox_trade as trade
+from integrations.connectors.sandbox_kit import SlidingWindow
+from integrations.models import Connection, QuotaBudget, Run
+from integrations.services import backfill
+from integrations.services.connections import test_connection as probe
+from integrations.services.quota import ensure_budget
+from tenants.walls import system_tx, tenant_tx
+from tests.conftest import House
+from tests.faults.theatre import set_clock
+from tests.stage import SHOP, Stage, stage
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
+FLOW = "invoices-to-orders"
+MOST_OFF = 0.15
+MOST_MB = 150
+
+
+@pytest.fixture
+def till(house: House) -> Iterator[Stage]:
+    with stage(house.harbour, mode="off") as built:
+        built.join(FLOW, start="activation")
+        yield built
+    set_clock(timedelta())
+    connections["owner"].close()
+
+
+def hasten(till: Stage, speed: float) -> None:
+    """Both vendors and our budgets of them, so many times as fast."""
+    till.cliniko.vendor.limit = SlidingWindow(200, 60 / speed)
+    till.shopify.vendor.configure(SHOP, restore_rate=100.0 * speed, capacity=2000.0)
+    for name in ("practice", "shop"):
+        probe(till.tenant.pk, till.connection_id(name))
+    with tenant_tx(till.tenant.pk):
+        subjects = dict(Connection.objects.values_list("vendor", "quota_subject"))
+    with system_tx("test"):
+        for vendor, subject in subjects.items():
+            ensure_budget(vendor, subject, CONNECTORS[vendor].limit)
+        QuotaBudget.objects.filter(vendor="cliniko").update(per_s=60 / speed)
+        QuotaBudget.objects.filter(vendor="shopify").update(amount=100.0 * speed, capacity=2000.0)
+
+
+def environment(till: Stage) -> Mapping[str, str]:
+    """Ours, with the database of this test and a short lease, so that a killed worker is soon missed."""
+    url, name = os.environ["DATABASE_URL"], str(connection.settings_dict["NAME"])
+    head, _, query = url.partition("?")
+    ours = os.environ | {
+        "DATABASE_URL": f"{head.rpartition('/')[0]}/{name}?{query}",
+        "SUTURE_SANDBOX": "1",
+        "SUTURE_VENDOR_URLS": f"cliniko={till.cliniko.url},shopify={till.shopify.url}/{{account}}",
+        "SUTURE_LEASE_S": "3",
+        "SUTURE_SETTLE_S": "1",
+        "SUTURE_LOOK_AFTER_S": "0.2",
+        "LOG_LEVEL": "WARNING",
+    }
+    ours.pop("DATABASE_OWNER_URL", None)
+    return ours
+
+
+def command(till: Stage) -> "subprocess.Popen[bytes]":
+    told = [sys.executable, "manage.py", "backfill", FLOW, "--tenant", till.tenant.slug, "--json"]
+    return subprocess.Popen(
+        told, cwd=settings.BASE_DIR, env=environment(till), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    )
+
+
+def settled(till: Stage) -> int:
+    with tenant_tx(till.tenant.pk):
+        run = Run.objects.filter(is_backfill=True).first()
+    return 0 if run is None else run.read - run.waiting - run.uncertain
+
+
+def killed_and_carried_on(till: Stage, count: int, *, seconds: float) -> Mapping[str, object]:
+    """The command, killed at a quarter, a half and three quarters, then to its end. What it printed."""
+    for quarter in (1, 2, 3):
+        child = command(till)
+        ends = time.monotonic() + seconds
+        while settled(till) < count * quarter / 4 and child.poll() is None:
+            assert time.monotonic() < ends, "too slow"
+            time.sleep(0.05)
+        child.kill()
+        child.wait()
+        child.communicate()
+    child = command(till)
+    told, _ = child.communicate(timeout=seconds)
+    assert child.returncode == 0, told
+    (flow,) = json.loads(told)["flows"]
+    return flow
+
+
+def campaign(till: Stage, count: int, *, speed: float, seconds: float) -> tuple[float, float, float]:
+    """Predicted and true seconds, and the most memory that a command took, in MB."""
+    hasten(till, speed)
+    trade.fill_invoices(till.world, count)
+    predicted = backfill.estimate(till.tenant.pk, till.flow_id)
+    assert predicted.records == count
+    began = time.monotonic()
+    told = killed_and_carried_on(till, count, seconds=seconds)
+    true = time.monotonic() - began
+    assert told["read"] == count
+    assert len(till.shop.orders) == count
+    assert len({order["sourceIdentifier"] for order in till.shop.orders.values()}) == count
+    assert till.cliniko.journal.count(429) == 0
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"{count:,} invoices: predicted {predicted.seconds * speed / 60:,.1f} min at the vendors' limits,", end=" ")
+    print(f"true {true * speed / 60:,.1f} min with three kills, peak {peak:.0f} MB")
+    return predicted.seconds, true, peak
+
+
+def test_a_backfill_killed_three_times_brings_everything_in_once(till: Stage) -> None:
+    campaign(till, 240, speed=30, seconds=120)
+
+
+@pytest.mark.proof
+def test_a_hundred_thousand_invoices_take_as_long_as_predicted(till: Stage) -> None:
+    count = int(os.environ.get("SUTURE_PROOF_INVOICES", "100000"))
+    predicted, true, peak = campaign(till, count, speed=20, seconds=3600)
+    assert abs(true - predicted) / predicted < MOST_OFF
+    assert peak <= MOST_MB
