@@ -55,7 +55,8 @@ def behind(flow: Flow, now: datetime) -> str:
     """How old the newest finished pass is, in words; "–" while the flow is off or has none."""
     if flow.mode == Mode.OFF or flow.last_success_at is None:
         return "–"
-    return timesince(flow.last_success_at, now, depth=1)
+    is_new = now - flow.last_success_at < timedelta(minutes=1)
+    return "less than a minute" if is_new else timesince(flow.last_success_at, now, depth=1)
 
 
 def arrivals(told: Freshness | None) -> str:

@@ -47,3 +47,10 @@ def test_the_overview_says_how_soon_changes_arrive(
 
 def test_a_flow_that_writes_nothing_measures_nothing(on_stage: Stage, olga_at: Client) -> None:
     assert "nothing to measure" not in text(page(olga_at, "clinic", on_stage.flow_id))
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(5, "less than a minute ago"), (200, "3 minutes ago")])
+def test_the_newest_pass_is_told_beside_it(on_stage: Stage, olga_at: Client, seconds: int, words: str) -> None:
+    on_stage.set_flow(mode="live", last_success_at=app_now() - timedelta(seconds=seconds))
+    said = text(page(olga_at, "clinic", on_stage.flow_id)).replace("\xa0", " ")
+    assert f"The newest pass ended {words}." in said
