@@ -1,6 +1,5 @@
 """One step of a bulk run, claimed: its lease and fence, and its deliveries page by page."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,9 +12,9 @@ from django.db.models import F
 
 from integrations.connectors.base import Bulk, BulkPass
 from integrations.core.diffing import new
-from integrations.core.records import Record
-from integrations.models import BULK_LIVE, BulkRun, Delivery
-from integrations.services import parents, settlement, targets, wishes
+from integrations.core.errors import VendorChanged
+from integrations.models import BULK_LIVE, BulkRun, BulkRunState, Delivery
+from integrations.services import bulk_seen, parents, settlement, targets, wishes
 from integrations.services.batch import Batch, Clients, Drained
 from integrations.services.claims import COLUMNS, Item, item_of
 from integrations.services.jobs import Job
@@ -24,6 +23,7 @@ from integrations.vault import Unsealable
 from tenants.walls import app_now, tenant_tx
 
 PAGE = 250
+LONGEST_RUN = timedelta(days=2)  # a pass that has not told its end by then has none
 
 _PAGE = f"""
 SELECT {COLUMNS}, d.bulk_line, d.singly, d.sealed_target FROM integrations_delivery d
@@ -50,10 +50,24 @@ class Work:
 
     run: BulkRun
     job: Job
-    bulk: Bulk
     clients: Clients
     ends: float
     drained: Drained = field(default_factory=Drained)
+    is_outside: bool = False  # at a place of the vendor's for files
+
+    @property
+    def bulk(self) -> Bulk:
+        """Raises VendorChanged where the stream takes no files any more."""
+        bulk = self.job.target_stream.bulk
+        if bulk is None:
+            raise VendorChanged("flow.target_unwritable", stream=self.job.target_stream.name)
+        return bulk
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        self.is_outside = True
+        yield
+        self.is_outside = False
 
     @property
     def pass_(self) -> BulkPass:
@@ -62,6 +76,16 @@ class Work:
     @property
     def is_first(self) -> bool:
         return self.run.pass_number == 1
+
+    @property
+    def sent_at(self) -> datetime:
+        """When the present pass was started, as far as is known."""
+        sent: datetime = self.run.sent_at or self.run.started_at
+        return sent
+
+    @property
+    def is_overdue(self) -> bool:
+        return app_now() >= self.sent_at + LONGEST_RUN
 
     def own(self, **changes: object) -> None:
         """Holds the bulk run until the end of the transaction, and renews its lease. Raises LeaseLost."""
@@ -112,7 +136,7 @@ class Work:
         item.parked = bool(parked)
         if isinstance(sealed, bytes | memoryview):
             with suppress(Unsealable):  # a key left the ring: it goes on as an ordinary linked delivery
-                open_seen(self.job, item, bytes(sealed))
+                bulk_seen.unseal(self.job, item, bytes(sealed))
         return item
 
     def open(self, items: Sequence[Item]) -> Batch:
@@ -137,7 +161,7 @@ class Work:
                 {
                     "bulk_run": self.run.pk,
                     "ids": [item.pk for item in items],
-                    "sealed": [seal_seen(self.job, item) for item in items],
+                    "sealed": [bulk_seen.seal(self.job, item) for item in items],
                     "keys": [item.target_key for item in items],
                 },
             )
@@ -189,37 +213,31 @@ def claim(bulk_run_id: int) -> BulkRun | None:
     return run
 
 
+def next_pass(work: Work) -> None:
+    """The next pass, or the end: what is left then goes on one by one."""
+    number = work.run.pass_number + 1
+    with work.tx():
+        if work.is_first:
+            work.give_back(lambda item: item.parked)
+        is_over = number > len(work.bulk.passes) or not Delivery.objects.filter(bulk_run_id=work.run.pk).exists()
+        if is_over:
+            work.give_back()
+            work.end(state=BulkRunState.DONE, finished_at=app_now())
+            return
+        work.end(
+            state=BulkRunState.GATHERING,
+            pass_number=number,
+            pass_name=work.bulk.passes[number - 1].name,
+            identifier="",
+            staged_key="",
+            vendor_key="",
+            file_digest="",
+            rows=0,
+            tries=0,
+            polls=0,
+            sent_at=None,
+        )
+
+
 def later(seconds: float) -> datetime:
     return app_now() + timedelta(seconds=seconds)
-
-
-# -- what a target answered, kept between passes
-
-
-def seal_seen(job: Job, item: Item) -> bytes:
-    """The target as it is now and the names of fields written, encrypted, bound to clinic, flow and source key."""
-    record = item.current
-    if record is None:
-        raise ValueError("Only what was answered can be kept.")
-    values = {name: job.kinds[name].dump(value) for name, value in record.values.items() if name in job.kinds}
-    body = {
-        "key": record.key,
-        "version": record.version,
-        "handles": dict(record.handles),
-        "values": values,
-        "wrote": item.wrote,
-        "request_id": item.request_id,
-    }
-    return job.vault.seal(json.dumps(body, separators=(",", ":")).encode(), bound_to=_bound(job, item))
-
-
-def open_seen(job: Job, item: Item, sealed: bytes) -> None:
-    """Puts back what ``seal_seen`` kept. Raises Unsealable."""
-    body = json.loads(job.vault.unseal(sealed, bound_to=_bound(job, item)))
-    values = {name: job.kinds[name].load(raw) for name, raw in body["values"].items() if name in job.kinds}
-    item.current = Record(body["key"], body["version"], values, handles=body["handles"])
-    item.wrote, item.request_id = list(body["wrote"]), body["request_id"]
-
-
-def _bound(job: Job, item: Item) -> str:
-    return f"seen:{job.flow_id}:{item.source_key}"

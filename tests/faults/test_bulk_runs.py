@@ -2,8 +2,10 @@
 
 import os
 import random
+import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -140,15 +142,17 @@ def test_a_bulk_run_costs_a_handful_of_calls(shown: Theatre) -> None:
     assert all(row.sealed_draft is None and row.sealed_target is None for row in shown.deliveries())
 
 
-def test_no_file_is_left_and_none_may_be_read_by_others(shown: Theatre) -> None:
+def test_no_file_is_left_and_what_a_dead_worker_left_is_swept(shown: Theatre, tmp_path: Path) -> None:
     people(shown)
-    shown.pass_over()
-    folder = settings.SUTURE_VAR / "bulk"
-    assert list(folder.iterdir()) == [] and folder.stat().st_mode & 0o77 == 0
-    left = folder / "left.jsonl"
-    left.touch()
-    os.utime(left, (0, 0))
-    assert bulk_files.sweep() == 1 and not left.exists()
+    with override_settings(SUTURE_VAR=tmp_path):
+        shown.pass_over()
+        folder = tmp_path / "bulk"
+        assert list(folder.iterdir()) == [] and folder.stat().st_mode & 0o77 == 0
+        for name, age_s in (("old", 7200), ("new", 0)):
+            (folder / name).touch()
+            os.utime(folder / name, (time.time() - age_s,) * 2)
+        assert bulk_files.sweep() == 1
+        assert [path.name for path in folder.iterdir()] == ["new"]
 
 
 def test_a_few_go_one_by_one(shown: Theatre) -> None:
@@ -371,6 +375,19 @@ def test_a_file_that_does_not_get_through_is_sent_or_fetched_again(shown: Theatr
     assert_invariants(shown)
 
 
+def test_files_that_never_get_through_let_all_go_one_by_one_and_stop_nothing_else(shown: Theatre) -> None:
+    people(shown, 12)
+    shown.shopify.faults.add(
+        Fault(FaultKind.STATUS, status=403, times=99, method="POST", path=f"/{SHOP}/staged-uploads")
+    )
+    took = shown.pass_over()
+    (run,) = bulk_runs(shown)
+    assert (run.state, run.code) == (BulkRunState.FAILED, "http.upload_refused")
+    assert took < timedelta(minutes=10) and shown.connection("shop").failures == 0
+    assert len(shown.customers()) == 12
+    assert_invariants(shown)
+
+
 def test_a_document_that_is_refused_lets_all_go_one_by_one(shown: Theatre) -> None:
     people(shown, 12)
     refusal = {"field": None, "message": "no", "code": "INVALID_MUTATION"}
@@ -416,7 +433,7 @@ def test_who_comes_late_saves_nothing(shown: Theatre) -> None:
     assert zombie is not None
     shown.forward(settings.SUTURE_LEASE_S + 1)
     assert step(shown).state == BulkRunState.READING
-    late = Work(zombie, None, None, None, 0.0)  # type: ignore[arg-type]
+    late = Work(zombie, None, None, 0.0)  # type: ignore[arg-type]
     with tenant_tx(shown.tenant.pk), pytest.raises(LeaseLost):
         late.end(state=BulkRunState.DONE)
 
