@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from django.conf import settings
 
 from integrations.doorbell import WORKER, wake_pulse
-from integrations.services import delivery, intake, leases, retention
+from integrations.services import bulk, bulk_files, delivery, intake, leases, retention
 from tenants.models import Tenant
 from tenants.services import seal_audit
 
@@ -33,12 +33,19 @@ def drain(tenant_id: int, connection_id: int) -> str:
     return done.code or ("more" if done.more else "end")
 
 
+def carry_on_bulk_run(tenant_id: int, bulk_run_id: int) -> str:
+    with _at_work("bulk", tenant_id, bulk_run_id):
+        done = bulk.carry_on(tenant_id, bulk_run_id, seconds=settings.SUTURE_SLICE_S)
+    return done.code or "step"
+
+
 def housekeep() -> str:
-    """Retention clinic by clinic, the audit's seal, and duties of machines that never came back."""
+    """Retention clinic by clinic, the audit's seal, files of dead workers, and duties of machines that never came back."""
     removed = 0
     for tenant_id in Tenant.objects.order_by("pk").values_list("pk", flat=True):
         removed += sum(retention.remove_aged(tenant_id).values())
     seal_audit()
+    bulk_files.sweep()
     for prefix in (WORK, BEAT):
         leases.forget_aged(prefix, seconds=FORGOTTEN_S)
     return f"removed {removed}"

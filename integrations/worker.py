@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 PULSE = "pulse"
 HOUSEKEEPING = "housekeeping"
 DAY_S = 86_400
+TASKS = {"run": tasks.run_flow, "bulk": tasks.carry_on_bulk_run, "drain": tasks.drain}
 WORKERS = int(str(settings.Q_CLUSTER["workers"]))
 SHORTEST_BEAT_S = 0.05
 
@@ -180,7 +181,11 @@ class Worker:
 def look() -> Due:
     """What is due now, in one transaction of the pulse."""
     with system_tx("pulse"):
-        waiting = [("run", ring) for ring in pulse.due_runs()] + [("drain", ring) for ring in pulse.due_drains()]
+        waiting = [
+            *(("run", ring) for ring in pulse.due_runs()),
+            *(("bulk", ring) for ring in pulse.due_bulk_runs()),
+            *(("drain", ring) for ring in pulse.due_drains()),
+        ]
         return Due(
             flows=pulse.due_flows(),
             waiting=waiting,
@@ -190,7 +195,7 @@ def look() -> Due:
 
 
 def ring_due(due: Due, turns: dict[int, float]) -> int:
-    """Starts due flows and rings for due runs and drains, clinics by turns. Returns how many doorbells rang.
+    """Starts due flows and rings for due runs, bulk runs and drains, clinics by turns. Returns how many doorbells rang.
 
     ``turns`` remembers when each clinic was last served. A clinic's backfill never has more than its fair share of the
     workers, and no more doorbells are out than workers can answer soon: what is not rung for now waits in our tables.
@@ -212,7 +217,7 @@ def ring_due(due: Due, turns: dict[int, float]) -> int:
         if name in due.busy or (ring.backfill and load[ring.tenant_id] >= share):
             continue
         if leases.take(name, tasks.work_holder(ring.tenant_id), seconds=settings.SUTURE_RING_AGAIN_S):
-            async_task(tasks.run_flow if kind == "run" else tasks.drain, ring.tenant_id, ring.id)
+            async_task(TASKS[kind], ring.tenant_id, ring.id)
             turns[ring.tenant_id] = time.monotonic()
             load[ring.tenant_id] += 1
             rang += 1

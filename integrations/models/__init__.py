@@ -1,5 +1,6 @@
 """Tables of connections, flows and the sync itself."""
 
+from integrations.models.bulk import BULK_LIVE, BulkRun, BulkRunState
 from integrations.models.connection import Connection, ConnectionState
 from integrations.models.delivery import IN_FLIGHT, OPEN, Delivery, DeliveryState
 from integrations.models.flow import Flow, FlowRevision, MappingRule, Mode, SeenValue, ValueMap
@@ -10,9 +11,12 @@ from integrations.models.run import BUCKETS, Run, RunState
 
 __all__ = [
     "BUCKETS",
+    "BULK_LIVE",
     "IN_FLIGHT",
     "OPEN",
     "Action",
+    "BulkRun",
+    "BulkRunState",
     "Connection",
     "ConnectionState",
     "Delivery",

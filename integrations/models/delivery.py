@@ -4,6 +4,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 
+from integrations.models.bulk import BulkRun
 from integrations.models.connection import Connection
 from integrations.models.flow import Flow
 from integrations.models.run import Run
@@ -34,6 +35,10 @@ class Delivery(TenantModel):
     ``looks`` counts empty look-ups of an uncertain create, and before that waits for a parent; ``crashes`` claims that
     ended without a word. ``changed_at`` is when the source record changed, on its vendor's clock: how fresh the target
     is counts from then. ``waits_for`` names the parents (stream/key) whose links would send it on.
+
+    A row of a bulk run (``bulk_run``) is *sending* without a lease: nobody claims it before the bulk run lets it go.
+    ``bulk_line`` is its line in the present file, and ``sealed_target`` what the target answered in passes before.
+    ``singly`` marks what a bulk run left out, or keeps back until its first pass is over.
     """
 
     flow = TenantForeignKey(Flow, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
@@ -64,6 +69,10 @@ class Delivery(TenantModel):
     lease_until = models.DateTimeField(null=True)
     fence = models.PositiveIntegerField(default=0)
     sent_at = models.DateTimeField(null=True)
+    bulk_run = TenantForeignKey(BulkRun, null=True, on_delete=models.RESTRICT, related_name="+", db_index=False)
+    bulk_line = models.PositiveIntegerField(null=True)
+    sealed_target = models.BinaryField(null=True)
+    singly = models.BooleanField(default=False)
     ignored_until = models.DateTimeField(null=True)
     ignored_reason = models.CharField(max_length=255, blank=True)
     changed_at = models.DateTimeField(null=True)
@@ -83,6 +92,16 @@ class Delivery(TenantModel):
                 fields=["tenant", "flow", "source_key"],
                 condition=models.Q(state__in=IN_FLIGHT),
                 name="delivery_one_in_flight",
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "bulk_run", "bulk_line"],
+                condition=models.Q(bulk_line__isnull=False),
+                name="delivery_one_a_line",
+            ),
+            models.CheckConstraint(
+                name="delivery_bulk_has_no_lease",
+                condition=models.Q(bulk_run__isnull=True, bulk_line__isnull=True, sealed_target__isnull=True)
+                | models.Q(bulk_run__isnull=False, state="sending", lease_until__isnull=True),
             ),
         ]
         indexes = [
@@ -111,6 +130,11 @@ class Delivery(TenantModel):
             models.Index(fields=["tenant", "source_key", "flow"], name="delivery_by_key"),
             GinIndex(fields=["waits_for"], name="delivery_waits_for", condition=models.Q(code="parent.missing")),
             models.Index(fields=["tenant", "run"], name="delivery_by_run"),
+            models.Index(
+                fields=["tenant", "bulk_run", "id"],
+                name="delivery_by_bulk_run",
+                condition=models.Q(bulk_run__isnull=False),
+            ),
             models.Index(fields=["done_at"], name="delivery_done_age", condition=models.Q(state="done")),
             models.Index(
                 fields=["tenant", "flow", "-done_at"],

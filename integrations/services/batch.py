@@ -65,16 +65,21 @@ class Batch:
             self.items.remove(item)
         self.results.append(result)
 
-    def settle(self) -> None:
-        """Saves the results; a clash with another transaction is tried again, then left to the lease's end."""
+    def settle(self, *, within: Callable[[], None] | None = None) -> None:
+        """Saves the results; a clash with another transaction is tried again, then left to the lease's end.
+
+        ``within`` comes first in the same transaction.
+        """
         results, self.results = self.results, []
-        if not results:
+        if not results and within is None:
             return
         spent = int((time.monotonic() - self.started) * 1000 / max(1, len(results)))
         links = [result.item.link_id for result in results]
         for attempt in range(SETTLE_TRIES):
             try:
                 with self.tx():
+                    if within is not None:
+                        within()
                     self.drained.add(settlement.settle(self.job, results, duration_ms=spent))
                 return
             except (IntegrityError, OperationalError):

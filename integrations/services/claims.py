@@ -1,6 +1,7 @@
 """Claims: taking due deliveries under a lease with a fence, and what is known of each before it is delivered."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,17 +17,17 @@ from tenants.walls import app_now
 
 BLOCKED_S = 2
 
-_RETURNING = """
-RETURNING d.id, d.flow_id, d.run_id, d.source_key, d.source_version, d.revision_number, d.wish, d.sealed_draft,
-          due.state AS old_state, d.state, d.fence, d.tries, d.crashes, d.looks, d.creates, d.sent_at, d.lease_until,
-          d.decision, d.notes
+COLUMNS = """
+d.id, d.flow_id, d.run_id, d.source_key, d.source_version, d.revision_number, d.wish, d.sealed_draft, d.state, d.fence,
+d.tries, d.crashes, d.looks, d.creates, d.sent_at, d.lease_until, d.decision, d.notes
 """
+_RETURNING = f"RETURNING {COLUMNS}, due.state AS old_state"
 
 _LOST = """
 WITH due AS (
     SELECT id, state FROM integrations_delivery
     WHERE target_id = %(target)s AND crashes {crashes} 0
-      AND (state IN ('claimed', 'sending') AND lease_until < %(now)s
+      AND (state IN ('claimed', 'sending') AND bulk_run_id IS NULL AND lease_until < %(now)s
            OR state = 'uncertain' AND not_before <= %(now)s AND (lease_until IS NULL OR lease_until < %(now)s))
     ORDER BY not_before, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
@@ -74,7 +75,7 @@ class Item:
     looks: int
     creates: int
     sent_at: datetime | None
-    lease_until: datetime
+    lease_until: datetime | None
     decision: dict[str, object]
     notes: list[Note] = field(default_factory=list)
     draft: Draft | None = None
@@ -96,6 +97,8 @@ class Item:
     request_id: str = ""
     unsent: bool = False
     waits_for: list[str] = field(default_factory=list)
+    line: int | None = None  # in the file of its bulk run
+    parked: bool = False  # until the bulk run's first pass is over
 
     @property
     def was_uncertain(self) -> bool:
@@ -126,7 +129,8 @@ def claim(target_id: int, *, limit: int) -> list[Item]:
         for statement, most in ((_CLAIM_SUSPECT, 1), (_CLAIM_LOST, limit), (_CLAIM_WAITING, limit)):
             cursor.execute(statement, given | {"limit": most - len(items)})
             for row in cursor.fetchall():
-                item, old_state = _item(row)
+                *columns, old_state = row
+                item = item_of(columns)
                 if item.was_uncertain and old_state == DeliveryState.SENDING:
                     moves.move(item.run_id, "waiting", "uncertain")
                 items.append(item)
@@ -154,8 +158,9 @@ def put_off_blocked(target_id: int) -> None:
         )
 
 
-def _item(row: tuple[Any, ...]) -> tuple[Item, str]:
-    (pk, flow_id, run_id, key, version, revision, wish, sealed, old_state, state, fence, *rest) = row
+def item_of(row: Sequence[Any]) -> Item:
+    """An item of the values of ``COLUMNS``."""
+    (pk, flow_id, run_id, key, version, revision, wish, sealed, state, fence, *rest) = row
     tries, crashes, looks, creates, sent_at, lease_until, decision, notes = rest
     decoded = json.loads(decision) if isinstance(decision, str) else decision
     told = json.loads(notes) if isinstance(notes, str) else notes
@@ -178,7 +183,7 @@ def _item(row: tuple[Any, ...]) -> tuple[Item, str]:
         lease_until=lease_until,
         decision=decoded,
         notes=[Note(note["code"], note["field"]) for note in told],
-    ), str(old_state)
+    )
 
 
 def mark_sending(items: list[Item]) -> list[Item]:

@@ -12,7 +12,7 @@ from django.conf import settings
 
 from integrations.core import errors
 from integrations.models import Connection, Mode
-from integrations.services import connections, parents, targets, wishes, writing
+from integrations.services import bulk_choice, connections, parents, targets, wishes, writing
 from integrations.services.batch import Batch, Clients, Drained
 from integrations.services.claims import Item, claim, put_off_blocked
 from integrations.services.jobs import Job, load_job
@@ -31,6 +31,7 @@ def drain(
     drained = Drained()
     ends = time.monotonic() + seconds
     clients = Clients(tenant_id, opener)
+    _begin_bulk_runs(tenant_id, connection_id)
     while True:
         with tenant_tx(tenant_id, reason="claim"):
             target = Connection.objects.get(pk=connection_id)
@@ -54,6 +55,14 @@ def drain(
             return drained
 
 
+def _begin_bulk_runs(tenant_id: int, connection_id: int) -> None:
+    """What there is much of goes in bulk; one at a time while the target does not answer."""
+    with tenant_tx(tenant_id, reason="claim"):
+        target = Connection.objects.get(pk=connection_id)
+        if target.may_call and not target.failures and not target.open_until:
+            bulk_choice.begin_due(connection_id)
+
+
 def _by_flow(tenant_id: int, items: Sequence[Item]) -> Iterable[tuple[Job, list[Item]]]:
     """The items by flow and revision, each with the job that made them."""
     ordered = sorted(items, key=lambda item: (item.flow_id, item.revision_number))
@@ -72,7 +81,8 @@ def deliver(batch: Batch) -> errors.SyncError | None:
         wishes.refill(batch)
         wishes.load_links(batch)
         parents.resolve(batch)
-        _prepare(batch, client)
+        if batch.items:
+            prepare(batch.job, client)
         for chunk in _chunks(batch.items, batch.stream.batch):
             _deliver_chunk(batch, client, chunk)
         batch.settle()
@@ -91,17 +101,16 @@ def _deliver_chunk(batch: Batch, client: Client, items: list[Item]) -> None:
         writing.write(batch, client, items)
 
 
-def _prepare(batch: Batch, client: Client) -> None:
+def prepare(job: Job, client: Client) -> None:
     """The marker's definition exists at the target before the first write; a preview writes not even that."""
-    marker, target = batch.job.kind.marker, batch.job.target
-    is_done = marker in target.prepared or batch.job.mode == Mode.PREVIEW
-    if not batch.items or batch.stream.prepare is None or is_done:
+    marker, target, make = job.kind.marker, job.target, job.target_stream.prepare
+    if make is None or marker in target.prepared or job.mode == Mode.PREVIEW:
         return
     try:
-        batch.stream.prepare(client, marker)
+        make(client, marker)
     except errors.RecordError as refusal:  # about no record: without the marker's definition nothing may be written
         raise errors.AccountError(refusal.code) from None
-    with batch.tx():
+    with tenant_tx(job.tenant_id, reason="deliver"):
         row = Connection.objects.select_for_update().get(pk=target.pk)
         row.prepared = sorted({*row.prepared, marker})
         row.save(update_fields=["prepared"])

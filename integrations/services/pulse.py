@@ -16,7 +16,7 @@ from tenants.walls import app_now, system_tx
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """Work to hand out: a run to carry on or a connection to drain. ``backfill`` yields to live work."""
+    """Work to hand out: a run or bulk run to carry on, or a connection to drain. ``backfill`` yields to live work."""
 
     tenant_id: int
     id: int
@@ -47,6 +47,14 @@ _WAITING = """SELECT FROM integrations_delivery d
     WHERE d.tenant_id = c.tenant_id AND d.target_id = c.id AND d.state = 'waiting' AND d.backfill = {backfill}
       AND d.not_before <= %(now)s AND NOT d.guarded"""
 
+_DUE_BULK_RUNS = f"""
+SELECT b.tenant_id, b.id, true FROM integrations_bulkrun b JOIN integrations_connection c ON c.id = b.target_id
+WHERE b.state NOT IN ('done', 'failed') AND (b.lease_until IS NULL OR b.lease_until < %(now)s)
+  AND (b.not_before IS NULL OR b.not_before <= %(now)s)
+  AND (%(flows)s::bigint[] IS NULL OR b.flow_id = ANY(%(flows)s)) AND {_CALLABLE}
+ORDER BY b.id LIMIT %(limit)s
+"""  # noqa: S608
+
 _DUE_DRAINS = f"""
 SELECT c.tenant_id, c.id, NOT (EXISTS ({_WAITING.format(backfill="false")}))
 FROM integrations_connection c
@@ -54,7 +62,7 @@ WHERE {_CALLABLE} AND (%(targets)s::bigint[] IS NULL OR c.id = ANY(%(targets)s))
     EXISTS ({_WAITING.format(backfill="false")}) OR EXISTS ({_WAITING.format(backfill="true")})
     OR EXISTS (SELECT FROM integrations_delivery d
                WHERE d.tenant_id = c.tenant_id AND d.target_id = c.id
-                 AND (d.state IN ('claimed', 'sending') AND d.lease_until < %(now)s
+                 AND (d.state IN ('claimed', 'sending') AND d.bulk_run_id IS NULL AND d.lease_until < %(now)s
                       OR d.state = 'uncertain' AND d.not_before <= %(now)s
                          AND (d.lease_until IS NULL OR d.lease_until < %(now)s))))
 LIMIT %(limit)s
@@ -66,13 +74,18 @@ SELECT least(
      JOIN integrations_flow f ON f.id = r.flow_id JOIN integrations_connection c ON c.id = f.source_id
      WHERE r.state = 'running' AND (%(flows)s::bigint[] IS NULL OR r.flow_id = ANY(%(flows)s))
        AND c.state NOT IN ('paused', 'needs_reauth')),
+    (SELECT min(greatest(coalesce(b.lease_until, b.not_before, %(now)s), c.open_until)) FROM integrations_bulkrun b
+     JOIN integrations_connection c ON c.id = b.target_id
+     WHERE b.state NOT IN ('done', 'failed') AND (%(flows)s::bigint[] IS NULL OR b.flow_id = ANY(%(flows)s))
+       AND c.state NOT IN ('paused', 'needs_reauth')),
     (SELECT min(greatest(moment, c.open_until)) FROM integrations_connection c CROSS JOIN LATERAL (
         SELECT least(
             (SELECT min(d.not_before) FROM integrations_delivery d
              WHERE d.tenant_id = c.tenant_id AND d.target_id = c.id AND d.state = 'waiting' AND NOT d.guarded),
             (SELECT min(CASE WHEN d.state = 'uncertain' THEN greatest(d.not_before, d.lease_until) ELSE d.lease_until END)
              FROM integrations_delivery d
-             WHERE d.tenant_id = c.tenant_id AND d.target_id = c.id AND d.state IN ('claimed', 'sending', 'uncertain'))
+             WHERE d.tenant_id = c.tenant_id AND d.target_id = c.id AND d.bulk_run_id IS NULL
+               AND d.state IN ('claimed', 'sending', 'uncertain'))
         ) AS moment) AS due
      WHERE c.state NOT IN ('paused', 'needs_reauth') AND (%(targets)s::bigint[] IS NULL OR c.id = ANY(%(targets)s))))
 """
@@ -97,12 +110,17 @@ def due_runs(only: Only = EVERYTHING, *, limit: int = 200) -> list[Ring]:
     return [Ring(tenant_id, pk, bool(full)) for tenant_id, pk, full in _ask(_DUE_RUNS, only, limit)]
 
 
+def due_bulk_runs(only: Only = EVERYTHING, *, limit: int = 200) -> list[Ring]:
+    """They count as backfill: each is a first load."""
+    return [Ring(tenant_id, pk, bool(backfill)) for tenant_id, pk, backfill in _ask(_DUE_BULK_RUNS, only, limit)]
+
+
 def due_drains(only: Only = EVERYTHING, *, limit: int = 1000) -> list[Ring]:
     return [Ring(tenant_id, pk, bool(backfill)) for tenant_id, pk, backfill in _ask(_DUE_DRAINS, only, limit)]
 
 
 def next_due_at(only: Only = EVERYTHING) -> datetime | None:
-    """When the next run or delivery becomes due, None when nothing is on its way. Schedules do not count."""
+    """When the next run, bulk run or delivery becomes due, None when nothing is on its way. Schedules do not count."""
     moment: datetime | None = _ask(_NEXT, only, 0)[0][0]
     return moment
 

@@ -303,7 +303,7 @@ def _save_deliveries(results: Sequence[Result], now: datetime) -> None:
                 not_before = coalesce(new.not_before, d.not_before),
                 crashes = CASE WHEN new.state = 'held' THEN 0 ELSE d.crashes END,
                 sealed_draft = CASE WHEN new.state = 'done' THEN NULL ELSE d.sealed_draft END,
-                lease_until = NULL,
+                lease_until = NULL, bulk_run_id = NULL, bulk_line = NULL, sealed_target = NULL,
                 held_at = CASE WHEN new.state = 'held' THEN %(now)s ELSE NULL END,
                 done_at = CASE WHEN new.state = 'done' THEN %(now)s ELSE NULL END
             FROM unnest(%(ids)s::bigint[], %(states)s::text[], %(outcomes)s::text[], %(codes)s::text[],

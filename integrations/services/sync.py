@@ -11,7 +11,7 @@ from django.conf import settings
 
 from integrations.flows import FLOW_KINDS
 from integrations.models import BUCKETS, Connection, ConnectionState, Flow, Mode, Run, RunState
-from integrations.services import connections, freshness, intake, pulse
+from integrations.services import bulk, connections, freshness, intake, pulse
 from integrations.services.delivery import drain
 from integrations.services.schedule import BadSchedule, next_due
 from integrations.toolkit.http import Client
@@ -152,14 +152,18 @@ def _flows_of(tenant: Tenant, name: str) -> list[FlowReport]:
 
 
 def _work_once(only: pulse.Only, openings: _Openings) -> bool:
-    """A slice of every due run, then a drain of every due connection. True if there was anything to do."""
+    """A slice of every due run, a step of every due bulk run, a drain of every due connection. True if there was
+    anything to do."""
     runs, drains = pulse.due_runs(only), []
     for ring in runs:
         intake.run_slice(ring.tenant_id, ring.id, seconds=settings.SUTURE_SLICE_S, opener=openings)
+    bulk_runs = pulse.due_bulk_runs(only)
+    for ring in bulk_runs:
+        bulk.carry_on(ring.tenant_id, ring.id, seconds=settings.SUTURE_SLICE_S, opener=openings)
     drains = pulse.due_drains(only)
     for ring in drains:
         drain(ring.tenant_id, ring.id, seconds=settings.SUTURE_SLICE_S, opener=openings)
-    return bool(runs or drains)
+    return bool(runs or bulk_runs or drains)
 
 
 def _nap(only: pulse.Only, max_wait_s: float) -> bool:

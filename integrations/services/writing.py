@@ -26,23 +26,25 @@ def write(batch: Batch, client: Client, items: list[Item]) -> None:
             items = mark_sending(items)
         if not items:
             return
-        steps = [
-            WriteItem(item.source_key, item.patch, item.wanted, item.current, f"{batch.job.tenant_id}:{item.pk}")
-            for item in items
-        ]
+        steps = [step_of(batch, item) for item in items]
         written = {outcome.ref: outcome for outcome in _send(batch, write_many, client, steps)}
         more = []
         for item in items:
-            if _took(batch, item, written.get(item.source_key)):
+            if took(batch, item, written.get(item.source_key)):
                 more.append(item)
         if more:
             with batch.tx():
-                _hold_taken(batch, more, settlement.make_links(batch.job, more))
+                hold_taken(batch, more, settlement.make_links(batch.job, more))
         items = [item for item in more if item in batch.items]
         if not items:
             return
     for item in items:
         batch.finish(item, settlement.done(item, _outcome(batch, item)))
+
+
+def step_of(batch: Batch, item: Item) -> WriteItem:
+    """What is to be written of an item next."""
+    return WriteItem(item.source_key, item.patch, item.wanted, item.current, f"{batch.job.tenant_id}:{item.pk}")
 
 
 def _send(
@@ -78,14 +80,17 @@ def _unsend(batch: Batch) -> None:
             item.unsent = True
 
 
-def _hold_taken(batch: Batch, items: Sequence[Item], taken: set[int]) -> None:
+def hold_taken(batch: Batch, items: Sequence[Item], taken: set[int]) -> None:
     for item in items:
         if item.pk in taken:
             batch.finish(item, settlement.held(item, "match.target_linked"))
 
 
-def _took(batch: Batch, item: Item, written: Written | None) -> bool:
-    """Takes one outcome in. True while the target still differs and another step is due."""
+def took(batch: Batch, item: Item, written: Written | None, *, in_passes: bool = False) -> bool:
+    """Takes one outcome in. True while the target still differs and another step is due.
+
+    A step that changed nothing of what differs is the last one, unless ``in_passes`` others write the rest.
+    """
     if written is None:
         batch.finish(item, _lost(batch, item, errors.Uncertain("delivery.no_outcome")))
         return False
@@ -97,7 +102,7 @@ def _took(batch: Batch, item: Item, written: Written | None) -> bool:
         batch.finish(item, _lost(batch, item, errors.Uncertain("delivery.no_record")))
         return False
     created = item.current is None
-    stuck = set() if created else set(item.patch)
+    stuck = set() if created or in_passes else set(item.patch)
     item.wrote.extend(name for name in item.patch if name not in item.wrote)
     item.current, item.target_key = written.record, written.record.key
     left = targets.left_to_write(batch, item, written.record)

@@ -18,7 +18,7 @@ from integrations.connectors.base import Account
 from integrations.connectors.cliniko import lists
 from integrations.connectors.sandbox_kit import SlidingWindow
 from integrations.models import Connection, Mode, QuotaBudget
-from integrations.services import delivery, intake, pulse
+from integrations.services import bulk, delivery, intake, pulse
 from integrations.services.connections import open_client
 from integrations.services.quota import ensure_budget
 from integrations.services.sync import begin_run
@@ -72,11 +72,14 @@ class Theatre(Stage):
             runs, drains = pulse.due_runs(only), []
             for ring in runs:
                 intake.run_slice(ring.tenant_id, ring.id, seconds=30, client=self._client("practice"))
+            bulk_runs = pulse.due_bulk_runs(only)
+            for ring in bulk_runs:
+                bulk.carry_on(ring.tenant_id, ring.id, seconds=30, opener=self._open)
             drains = pulse.due_drains(only)
             for ring in drains:
                 delivery.drain(ring.tenant_id, ring.id, seconds=30, opener=self._open)
             self.rounds += 1
-            if not runs and not drains:
+            if not runs and not bulk_runs and not drains:
                 return worked
             worked = True
         raise EndlessWork

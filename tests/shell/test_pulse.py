@@ -16,8 +16,8 @@ from django_q.signing import SignedPackage
 
 from integrations import tasks, worker
 from integrations.management.commands.worker import refuse_unsafe_start
-from integrations.models import Connection, Delivery, Flow, Mode, Run
-from integrations.services import leases
+from integrations.models import BulkRun, Connection, Delivery, Flow, Mode, Run
+from integrations.services import claims, leases, pulse
 from tenants.models import Agency, Tenant
 from tenants.services import add_tenant
 from tenants.walls import app_now, insert_rows, tenant_tx
@@ -81,6 +81,38 @@ def test_due_work_is_rung_for_once(house: House) -> None:
     assert ring() == 1
     assert ring() == 0
     assert rung() == [("drain", (tenant.pk, target_id))]
+
+
+def test_a_bulk_run_is_rung_for_like_a_first_load_and_its_rows_are_not(house: House) -> None:
+    """Live work of the same clinic comes first; rows of a bulk run are nobody's lost claims, however old."""
+    tenant, flow_id, target_id = clinic(house.agency, 1)
+    fill(tenant, flow_id, target_id, 3, backfill=False)
+    with tenant_tx(tenant.pk):
+        bulk_run = BulkRun.objects.create(tenant=tenant, flow_id=flow_id, target_id=target_id, started_at=app_now())
+        gathered = Delivery.objects.order_by("pk").first()
+        assert gathered is not None
+        Delivery.objects.filter(pk=gathered.pk).update(state="sending", bulk_run=bulk_run)
+    assert ring() == 2
+    assert rung() == [("drain", (tenant.pk, target_id)), ("carry_on_bulk_run", (tenant.pk, bulk_run.pk))]
+    set_clock(timedelta(days=1))
+    with tenant_tx(tenant.pk):
+        assert gathered.pk not in {item.pk for item in claims.claim(target_id, limit=10)}
+    assert [found.id for found in pulse.due_drains()] == []
+
+
+def test_a_bulk_run_waits_for_its_moment_and_ends(house: House) -> None:
+    tenant, flow_id, target_id = clinic(house.agency, 1)
+    later = app_now() + timedelta(seconds=30)
+    with tenant_tx(tenant.pk):
+        row = BulkRun.objects.create(
+            tenant=tenant, flow_id=flow_id, target_id=target_id, started_at=app_now(), not_before=later
+        )
+    assert ring() == 0 and pulse.next_due_at() == later
+    set_clock(timedelta(seconds=31))
+    assert ring() == 1
+    with tenant_tx(tenant.pk):
+        BulkRun.objects.filter(pk=row.pk).update(state="done")
+    assert pulse.next_due_at() is None
 
 
 def test_c04_a_lost_doorbell_is_rung_again_within_a_minute(house: House) -> None:
