@@ -11,9 +11,11 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from integrations.models import BUCKETS, Run, RunState
+from integrations.connectors.cliniko.patients import PATIENTS
+from integrations.connectors.shopify.customers import CUSTOMERS
+from integrations.models import BUCKETS, QuotaBudget, Run, RunState
 from integrations.services import backfill, intake
-from tenants.walls import app_now, tenant_tx
+from tenants.walls import app_now, system_tx, tenant_tx
 from tests.conftest import House
 from tests.faults.invariants import assert_invariants
 from tests.faults.theatre import Theatre, in_child, lease_s, theatre
@@ -145,7 +147,13 @@ def test_the_command_says_what_it_did_as_json_and_refuses_in_words(shown: Theatr
 
 
 def test_an_estimate_reckons_with_both_limits(shown: Theatre):
+    """Reading at one request a second, writing at two points a second with twenty in the bucket."""
     shown.patients(5, prefix="old", **OLD)
+    with system_tx("test"):
+        QuotaBudget.objects.filter(vendor="cliniko").update(amount=1.0, per_s=1.0, capacity=0.0)
+        QuotaBudget.objects.filter(vendor="shopify").update(amount=2.0, per_s=1.0, capacity=20.0)
     told = backfill.estimate(shown.tenant.pk, shown.flow_id, client=shown._client("practice"))
     assert told.records == 5
-    assert told.seconds == max(told.read_s, told.write_s) > 0
+    assert told.read_s == pytest.approx(5 * PATIENTS.read_cost)
+    assert told.write_s == pytest.approx((5 * CUSTOMERS.write_cost - 20) / 2)
+    assert told.seconds == told.write_s
