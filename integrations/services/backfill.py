@@ -110,7 +110,9 @@ def estimate(tenant_id: int, flow_id: int, *, client: Client | None = None) -> E
     total = read_page(client, Ask(None, frozenset()), None).total
     records = total or 0
     return Estimate(
-        total, reads.seconds(records * job.source_stream.read_cost), writes.seconds(records * job.target_stream.write_cost)
+        total,
+        reads.seconds(records * job.source_stream.read_cost),
+        writes.seconds(records * job.target_stream.write_cost),
     )
 
 

@@ -147,13 +147,13 @@ def test_the_command_says_what_it_did_as_json_and_refuses_in_words(shown: Theatr
 
 
 def test_an_estimate_reckons_with_both_limits(shown: Theatre):
-    """Reading at one request a second, writing at two points a second with twenty in the bucket."""
+    """Reading at fifty requests a second, writing at two points a second with twenty in the bucket."""
     shown.patients(5, prefix="old", **OLD)
     with system_tx("test"):
-        QuotaBudget.objects.filter(vendor="cliniko").update(amount=1.0, per_s=1.0, capacity=0.0)
+        QuotaBudget.objects.filter(vendor="cliniko").update(amount=50.0, per_s=1.0, capacity=0.0)
         QuotaBudget.objects.filter(vendor="shopify").update(amount=2.0, per_s=1.0, capacity=20.0)
     told = backfill.estimate(shown.tenant.pk, shown.flow_id, client=shown._client("practice"))
     assert told.records == 5
-    assert told.read_s == pytest.approx(5 * PATIENTS.read_cost)
+    assert told.read_s == pytest.approx(5 * PATIENTS.read_cost / 50)
     assert told.write_s == pytest.approx((5 * CUSTOMERS.write_cost - 20) / 2)
     assert told.seconds == told.write_s
