@@ -148,7 +148,9 @@ def test_the_command_says_what_it_did_as_json_and_refuses_in_words(shown: Theatr
 
 def test_an_estimate_reckons_with_both_limits(shown: Theatre):
     """Reading at fifty requests a second, writing at two points a second with twenty in the bucket."""
-    shown.patients(5, prefix="old", **OLD)
+    shown.patients(4, prefix="old", **OLD)
+    shown.patients(1, prefix="new")
+    shown.pass_over()  # both accounts are known by now
     with system_tx("test"):
         QuotaBudget.objects.filter(vendor="cliniko").update(amount=50.0, per_s=1.0, capacity=0.0)
         QuotaBudget.objects.filter(vendor="shopify").update(amount=2.0, per_s=1.0, capacity=20.0)
