@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from django.conf import settings
 
 from integrations.doorbell import WORKER, wake_pulse
-from integrations.services import delivery, intake, leases, retention
+from integrations.services import alerts, delivery, intake, leases, retention
 from tenants.models import Tenant
 from tenants.services import seal_audit
 
 WORK = "work:"
 BEAT = "beat:"
+TELL = "tell:"
 FORGOTTEN_S = 86_400
 
 
@@ -33,13 +34,17 @@ def drain(tenant_id: int, connection_id: int) -> str:
     return done.code or ("more" if done.more else "end")
 
 
+def tell(tenant_id: int) -> str:
+    return f"told {alerts.tell(tenant_id)}"
+
+
 def housekeep() -> str:
     """Retention clinic by clinic, the audit's seal, and duties of machines that never came back."""
     removed = 0
     for tenant_id in Tenant.objects.order_by("pk").values_list("pk", flat=True):
         removed += sum(retention.remove_aged(tenant_id).values())
     seal_audit()
-    for prefix in (WORK, BEAT):
+    for prefix in (WORK, BEAT, TELL):
         leases.forget_aged(prefix, seconds=FORGOTTEN_S)
     return f"removed {removed}"
 

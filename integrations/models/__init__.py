@@ -1,5 +1,6 @@
 """Tables of connections, flows and the sync itself."""
 
+from integrations.models.alert import UNTOLD, Alert, Call
 from integrations.models.connection import Connection, ConnectionState
 from integrations.models.delivery import IN_FLIGHT, OPEN, Delivery, DeliveryState
 from integrations.models.flow import Flow, FlowRevision, MappingRule, Mode, SeenValue, ValueMap
@@ -12,7 +13,10 @@ __all__ = [
     "BUCKETS",
     "IN_FLIGHT",
     "OPEN",
+    "UNTOLD",
     "Action",
+    "Alert",
+    "Call",
     "Connection",
     "ConnectionState",
     "Delivery",

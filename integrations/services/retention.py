@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Exists, OuterRef, QuerySet
 
-from integrations.models import Delivery, DeliveryState, Run, RunState, SyncLogEntry
+from integrations.models import Alert, Delivery, DeliveryState, Run, RunState, SyncLogEntry
 from tenants.walls import app_now, tenant_tx
 
 PAGE = 5000
@@ -19,6 +19,7 @@ def remove_aged(tenant_id: int) -> dict[str, int]:
         "deliveries": _in_pages(tenant_id, _aged_deliveries),
         "log": _in_pages(tenant_id, _aged_log),
         "runs": _in_pages(tenant_id, _aged_runs),
+        "alerts": _in_pages(tenant_id, _aged_alerts),
     }
 
 
@@ -36,6 +37,10 @@ def _aged_runs() -> QuerySet[Run]:
     edge = app_now() - timedelta(days=settings.SUTURE_KEEP_RUN_DAYS)
     left = Delivery.objects.filter(run_id=OuterRef("pk"))
     return Run.objects.exclude(state__in=(RunState.RUNNING, RunState.PAUSED)).filter(~Exists(left), started_at__lt=edge)
+
+
+def _aged_alerts() -> QuerySet[Alert]:
+    return Alert.objects.filter(ended_at__lt=app_now() - timedelta(days=settings.SUTURE_KEEP_RUN_DAYS))
 
 
 def _in_pages(tenant_id: int, aged: Callable[[], QuerySet[Any]]) -> int:

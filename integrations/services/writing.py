@@ -96,6 +96,7 @@ def _took(batch: Batch, item: Item, written: Written | None) -> bool:
     if written.record is None:
         batch.finish(item, _lost(batch, item, errors.Uncertain("delivery.no_record")))
         return False
+    batch.wrote = True
     created = item.current is None
     stuck = set() if created else set(item.patch)
     item.wrote.extend(name for name in item.patch if name not in item.wrote)
