@@ -20,6 +20,7 @@ from django.urls import NoReverseMatch, reverse
 from integrations.connectors import CONNECTORS
 from integrations.messages import message
 from integrations.models import (
+    Alert,
     Connection,
     ConnectionState,
     Flow,
@@ -92,6 +93,7 @@ class Standing:
     flows: list[Flow] = field(default_factory=list)
     held: int = 0
     waiting: int = 0
+    alerts: dict[int, Alert] = field(default_factory=dict)
     quota: float | None = None
     quota_of: str = ""
 
@@ -133,10 +135,15 @@ class Standing:
         return next((name for name, is_so in tests if is_so), "ok")
 
     @property
+    def about(self) -> Connection | None:
+        """The connection that the state is about, where it is about one."""
+        wanted = {"needs_reauth": ConnectionState.NEEDS_REAUTH, "failing": ConnectionState.FAILING}.get(self.state)
+        return next((one for one in self.connections if one.state == wanted), None)
+
+    @property
     def note(self) -> str:
         """What the state is about: which connection, which reason."""
-        wanted = {"needs_reauth": ConnectionState.NEEDS_REAUTH, "failing": ConnectionState.FAILING}.get(self.state)
-        about = next((one for one in self.connections if one.state == wanted), None)
+        about = self.about
         if about is not None:
             return f"{about}: {message(about.state_code).sentence}" if about.state_code else str(about)
         stopped = next((flow for flow in self.flows if flow.stopped_code), None)
@@ -156,12 +163,14 @@ def _next_step(standing: Standing) -> str:
 
 
 def stand(clinics: Sequence[Tenant], now: datetime) -> dict[int, Standing]:
-    """How these clinics are, in four questions whatever their number."""
+    """How these clinics are, in five questions whatever their number."""
     standings = {clinic.pk: Standing(clinic, now) for clinic in clinics}
     for connection in Connection.objects.filter(tenant_id__in=standings).only(*OF_CONNECTION):
         standings[connection.tenant_id].connections.append(connection)
     for flow in Flow.objects.filter(tenant_id__in=standings).only(*OF_FLOW):
         standings[flow.tenant_id].flows.append(flow)
+    for alert in Alert.objects.filter(tenant_id__in=standings, ended_at=None):
+        standings[alert.tenant_id].alerts[alert.connection_id] = alert
     with database.cursor() as cursor:
         cursor.execute(_COUNTS, {"now": now, "most": most(len(standings)), "clinics": list(standings)})
         for pk, held, waiting in cursor.fetchall():
@@ -284,6 +293,7 @@ def row_of(one: Standing, site: SutureSite) -> dict[str, Any]:
         "state": drawn,
         "word": word,
         "note": one.note,
+        "alert": one.alerts.get(one.about.pk) if one.about else None,
         "last_success": one.last_success,
         "time_zone": one.clinic.time_zone,
         "freshness": in_words(one.behind) if one.behind is not None else "",
@@ -337,7 +347,9 @@ def one_clinic(request: HttpRequest, site: SutureSite, tenant: Tenant) -> dict[s
         "clinic": tenant,
         "first": _first(site, slug, now) if one.held else [],
         "all_held_url": row_of(one, site)["held_url"],
-        "connections": [_connection(connection, site) for connection in one.connections],
+        "connections": [
+            _connection(connection, site) | {"alert": one.alerts.get(connection.pk)} for connection in one.connections
+        ],
         "flows": _flows(one, site),
         "runs": _runs(site),
         "runs_url": f"{page_url(site, 'integrations', 'run', 'changelist')}{_query(clinic=slug) if slug else ''}",
@@ -371,6 +383,7 @@ def _connection(connection: Connection, site: SutureSite) -> dict[str, Any]:
         "state": connection.state,
         "word": connection.get_state_display(),
         "note": message(connection.state_code).sentence if connection.state_code else "",
+        "works": connection.state == ConnectionState.OK,
         "answered": connection.last_answer_at,
         "url": page_url(site, "integrations", "connection", "change", connection.pk),
     }

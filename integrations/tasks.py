@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from django.conf import settings
 
 from integrations.doorbell import WORKER, wake_pulse
-from integrations.services import bulk, bulk_files, delivery, intake, leases, retention
+from integrations.services import alerts, bulk, bulk_files, delivery, intake, leases, retention
 from tenants.models import Tenant
 from tenants.services import seal_audit
 
 WORK = "work:"
 BEAT = "beat:"
+TELL = "tell:"
 FORGOTTEN_S = 86_400
 
 
@@ -39,6 +40,10 @@ def carry_on_bulk_run(tenant_id: int, bulk_run_id: int) -> str:
     return done.code or "step"
 
 
+def tell(tenant_id: int) -> str:
+    return f"told {alerts.tell(tenant_id)}"
+
+
 def housekeep() -> str:
     """Retention clinic by clinic, the audit's seal, files of dead workers, and duties of machines that never came back."""
     removed = 0
@@ -46,7 +51,7 @@ def housekeep() -> str:
         removed += sum(retention.remove_aged(tenant_id).values())
     seal_audit()
     bulk_files.sweep()
-    for prefix in (WORK, BEAT):
+    for prefix in (WORK, BEAT, TELL):
         leases.forget_aged(prefix, seconds=FORGOTTEN_S)
     return f"removed {removed}"
 

@@ -92,6 +92,7 @@ class Due:
     waiting: Sequence[tuple[str, pulse.Ring]]
     busy: Mapping[str, str]
     machines: int
+    untold: Sequence[int] = ()
 
 
 @dataclass(slots=True)
@@ -142,6 +143,7 @@ class Worker:
         if due is None:
             return
         ring_due(due, self.turns)
+        ring_tellings(due.untold)
         if time.monotonic() >= self.housekeeping_at:
             self.housekeeping_at = time.monotonic() + settings.SUTURE_RING_AGAIN_S
             ring_housekeeping()
@@ -191,6 +193,7 @@ def look() -> Due:
             waiting=waiting,
             busy=leases.live(tasks.WORK) if waiting else {},
             machines=leases.count_since(tasks.BEAT, seconds=settings.SUTURE_CANARY_LATE_S) if waiting else 1,
+            untold=pulse.due_tellings(),
         )
 
 
@@ -222,6 +225,13 @@ def ring_due(due: Due, turns: dict[int, float]) -> int:
             load[ring.tenant_id] += 1
             rang += 1
     return rang
+
+
+def ring_tellings(untold: Iterable[int]) -> None:
+    """One doorbell a clinic, rung again for mails that the mail server did not take."""
+    for tenant_id in untold:
+        if leases.take(f"{tasks.TELL}{tenant_id}", str(time.time_ns()), seconds=settings.SUTURE_RING_AGAIN_S):
+            async_task(tasks.tell, tenant_id)
 
 
 def by_turns(waiting: Iterable[tuple[str, pulse.Ring]], turns: Mapping[int, float]) -> list[tuple[str, pulse.Ring]]:

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
+from django.db.models import Q
 
 from tenants.models import AGENCY_ROLES, Membership, Role, Tenant
+from tenants.walls import ScopeError, current_scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +61,13 @@ def _reached(memberships: list[Membership]) -> frozenset[int]:
     if everywhere:
         reached |= set(Tenant.objects.filter(agency_id__in=everywhere).values_list("id", flat=True))
     return frozenset(reached)
+
+
+def addresses(clinic: Tenant, *roles: Role) -> list[str]:
+    """Where people with one of these roles who reach the clinic get their mail, each once. Outside of any scope: a
+    clinic does not see the agency's people."""
+    if current_scope() is not None:
+        raise ScopeError("people of the agency and of a clinic are seen together only by app_login, outside a scope")
+    here = Q(tenant=clinic) | Q(agency_id=clinic.agency_id, tenant=None)
+    members = Membership.objects.filter(here, role__in=roles, user__is_active=True).exclude(user__email="")
+    return sorted(set(members.values_list("user__email", flat=True)))

@@ -18,7 +18,7 @@ from integrations.admin.words import flow_name
 from integrations.connectors import CONNECTORS
 from integrations.connectors.base import Connector, Probe
 from integrations.core.errors import SyncError
-from integrations.models import Connection, ConnectionState, Flow, QuotaBudget
+from integrations.models import Alert, Connection, ConnectionState, Flow, QuotaBudget
 from integrations.services import configuration
 from integrations.services.configuration import Refused
 from integrations.services.connections import test_connection
@@ -188,6 +188,8 @@ class ConnectionAdmin(SetupAdmin):
             "clinic": clinic_of(connection),
             "tested": tested,
             "trouble": said((tested.code if tested else "") or connection.state_code),
+            "alert": Alert.objects.filter(connection=connection, ended_at=None).first(),
+            "is_back": connection.state == ConnectionState.OK,
             "quota_used": _budgets([connection]).get((connection.vendor, connection.quota_subject)),
             "findings": [_finding(one) for one in connection.findings],
             "facts": [

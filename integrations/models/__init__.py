@@ -1,5 +1,6 @@
 """Tables of connections, flows and the sync itself."""
 
+from integrations.models.alert import UNTOLD, Alert, Call
 from integrations.models.bulk import BULK_LIVE, BulkRun, BulkRunState
 from integrations.models.connection import Connection, ConnectionState
 from integrations.models.delivery import IN_FLIGHT, OPEN, Delivery, DeliveryState
@@ -14,9 +15,12 @@ __all__ = [
     "BULK_LIVE",
     "IN_FLIGHT",
     "OPEN",
+    "UNTOLD",
     "Action",
+    "Alert",
     "BulkRun",
     "BulkRunState",
+    "Call",
     "Connection",
     "ConnectionState",
     "Delivery",

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import IntegrityError, OperationalError
 
 from integrations.core import errors
-from integrations.models import Connection, DeliveryState, Mode
+from integrations.models import Call, Connection, DeliveryState, Mode
 from integrations.services import connections, settlement
 from integrations.services.claims import Item
 from integrations.services.jobs import Job
@@ -58,6 +58,7 @@ class Batch:
         self.stream = job.target_stream
         self.fields = job.plan.target_fields
         self.started = time.monotonic()
+        self.wrote = False  # whether the target took any write
 
     def finish(self, item: Item, result: Result) -> None:
         """This item's part in the batch is over."""
@@ -91,7 +92,7 @@ class Batch:
     def stop(self, error: errors.SyncError) -> errors.SyncError:
         """The call failed for all: what is settled stays settled, the rest goes back without a try counted."""
         with self.tx():
-            retry_at = connections.record_failure(self.job.target.pk, error)
+            retry_at = connections.record_failure(self.job.target.pk, error, call=self._failed_call())
         self.drained.retry_at = retry_at
         paused = isinstance(error, errors.AccountError)  # nothing is claimed until a person mended the connection
         due = retry_at or self.later(0 if paused else settings.SUTURE_PAUSED_RETRY_S)
@@ -99,6 +100,11 @@ class Batch:
             self.finish(item, self._released(item, error, due))
         self.settle()
         return error
+
+    def _failed_call(self) -> Call:
+        """Whoever is about to write has said so; before that, the target is only looked at."""
+        writes = any(item.state == DeliveryState.SENDING for item in self.items)
+        return Call.WRITE if writes else Call.READ
 
     def refused_by_mode(self, item: Item) -> Result | None:
         """What becomes of an item that its flow's mode does not let out; None if it may be written or previewed."""

@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection as database
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef, Q
 
 from integrations.connectors import CONNECTORS
 from integrations.connectors.base import Account, Connector, Probe
 from integrations.core import errors
-from integrations.models import Connection, ConnectionState
+from integrations.models import Alert, Call, Connection, ConnectionState
+from integrations.services import alerts
 from integrations.services.quota import open_gate
 from integrations.toolkit.http import Client, HttpClient
 from integrations.toolkit.wire import Bounds
@@ -136,7 +137,7 @@ def _introduce(tenant_id: int, connection: Connection) -> Connection:
     if stranger:
         refusal = errors.AccountError("connection.other_account")
         with tenant_tx(tenant_id, reason="introduce"):
-            record_failure(connection.pk, refusal)
+            record_failure(connection.pk, refusal, call=Call.TEST)
         raise refusal
     with tenant_tx(tenant_id, reason="introduce"):
         if probe is None:
@@ -177,7 +178,7 @@ def test_connection(
             raise errors.AccountError("connection.other_account")
     except errors.SyncError as error:
         with tenant_tx(tenant_id, actor=actor, reason="test connection"):
-            record_failure(connection_id, error, tested=True)
+            record_failure(connection_id, error, call=Call.TEST, tested=True)
             record_audit(action="connection.tested", target=connection.name, diff={"result": error.code})
         return error
     with tenant_tx(tenant_id, actor=actor, reason="test connection"):
@@ -204,37 +205,45 @@ def _keep(connection_id: int, probe: Probe, *, otherwise: ConnectionState = Conn
         failures=0,
         open_until=None,
     )
-    row.exclude(state=ConnectionState.PAUSED).update(
-        state=ConnectionState.OK if probe.works else otherwise,
-        state_code="" if probe.works else "connection.probe_failed",
-        state_since=now,
-    )
+    state, code = (ConnectionState.OK, "") if probe.works else (otherwise, "connection.probe_failed")
+    open_row = row.exclude(state=ConnectionState.PAUSED)
+    changed = open_row.exclude(state=state).update(state=state, state_code=code, state_since=now)
+    if not changed:
+        open_row.update(state_code=code)
+    if probe.works:
+        alerts.end_alert(connection_id, Call.TEST, now)
+    elif changed and state == ConnectionState.NEEDS_REAUTH:
+        alerts.open_alert(connection_id, code, Call.TEST, now)
 
 
-def record_success(connection_id: int, now: datetime) -> None:
-    """The account answers: closes the breaker. Writes only when there is something to say."""
+def record_success(connection_id: int, now: datetime, *, call: Call = Call.WRITE) -> None:
+    """The account answers: closes the breaker, and ends the alert that began with such a call. Writes only when there is
+    something to say."""
     stale = now - timedelta(seconds=30)
     row = Connection.objects.filter(pk=connection_id)
-    row.filter(state=ConnectionState.FAILING).update(state=ConnectionState.OK, state_code="", state_since=now)
+    alerted = Exists(Alert.objects.filter(connection_id=OuterRef("pk"), ended_at=None))
+    if row.filter(Q(state=ConnectionState.FAILING) | alerted).exists():
+        row.filter(state=ConnectionState.FAILING).update(state=ConnectionState.OK, state_code="", state_since=now)
+        alerts.end_alert(connection_id, call, now)
     row.exclude(failures=0, open_until=None, last_answer_at__gt=stale).update(
         failures=0, open_until=None, last_answer_at=now
     )
 
 
-def record_failure(connection_id: int, error: errors.SyncError, *, tested: bool = False) -> datetime | None:
+def record_failure(
+    connection_id: int, error: errors.SyncError, *, call: Call = Call.WRITE, tested: bool = False
+) -> datetime | None:
     """Tells the connection what went wrong and returns when to try again (None: not before a person acted).
 
     An account error stops it at once; an outage opens the breaker after five failures in a row, with growing waits.
-    What a person paused stays paused.
+    The failure that stops it opens an alert about ``call``. What a person paused stays paused.
     """
     now = app_now()
     row = Connection.objects.filter(pk=connection_id)
     if tested:
         row.update(tested_at=now)
     if isinstance(error, errors.AccountError):
-        row.exclude(state=ConnectionState.PAUSED).update(
-            state=ConnectionState.NEEDS_REAUTH, state_code=error.code, state_since=now, findings=[]
-        )
+        _refuse(connection_id, error.code, call, now)
         return None
     if isinstance(error, errors.Throttled):
         return error.retry_at
@@ -244,11 +253,22 @@ def record_failure(connection_id: int, error: errors.SyncError, *, tested: bool 
     failures = row.values_list("failures", flat=True).get()
     retry_at = now + timedelta(seconds=backoff_s(failures))
     if failures >= settings.SUTURE_BREAKER_FAILURES:
-        row.filter(state__in=(ConnectionState.OK, ConnectionState.UNVERIFIED)).update(
-            state=ConnectionState.FAILING, state_code=error.code, state_since=now
-        )
+        works = row.filter(state__in=(ConnectionState.OK, ConnectionState.UNVERIFIED))
+        if works.update(state=ConnectionState.FAILING, state_code=error.code, state_since=now):
+            alerts.open_alert(connection_id, error.code, call, now)
     row.update(open_until=retry_at)
     return retry_at
+
+
+def _refuse(connection_id: int, code: str, call: Call, now: datetime) -> None:
+    """Nobody calls there before a person acted. A second refusal says what is wrong now, and is no news."""
+    row = Connection.objects.filter(pk=connection_id)
+    refused = ConnectionState.NEEDS_REAUTH
+    works = row.exclude(state__in=(ConnectionState.PAUSED, refused))
+    if works.update(state=refused, state_code=code, state_since=now, findings=[]):
+        alerts.open_alert(connection_id, code, call, now)
+    else:
+        row.filter(state=refused).update(state_code=code, findings=[])
 
 
 def backoff_s(tries: int) -> float:

@@ -11,7 +11,7 @@ from itertools import groupby
 from django.conf import settings
 
 from integrations.core import errors
-from integrations.models import Connection, Mode
+from integrations.models import Call, Connection, Mode
 from integrations.services import bulk_choice, connections, parents, targets, wishes, writing
 from integrations.services.batch import Batch, Clients, Drained
 from integrations.services.claims import Item, claim, put_off_blocked
@@ -89,7 +89,8 @@ def deliver(batch: Batch) -> errors.SyncError | None:
     except errors.SyncError as error:
         return batch.stop(error)
     with batch.tx():
-        connections.record_success(batch.job.target.pk, app_now())
+        call = Call.WRITE if batch.wrote else Call.READ
+        connections.record_success(batch.job.target.pk, app_now(), call=call)
     return None
 
 

@@ -18,7 +18,19 @@ from integrations.core import errors, fingerprint
 from integrations.core.records import Draft, Record, State
 from integrations.core.values import Text
 from integrations.flows.kind import Wish
-from integrations.models import BUCKETS, IN_FLIGHT, OPEN, Delivery, DeliveryState, Flow, LinkState, Mode, Run, RunState
+from integrations.models import (
+    BUCKETS,
+    IN_FLIGHT,
+    OPEN,
+    Call,
+    Delivery,
+    DeliveryState,
+    Flow,
+    LinkState,
+    Mode,
+    Run,
+    RunState,
+)
 from integrations.services import connections, merges, seen, synclog
 from integrations.services.counts import Moves, bucket_of
 from integrations.services.jobs import Job, load_job
@@ -156,7 +168,7 @@ def _end(run: Run, state: RunState, code: str, now: datetime) -> None:
 def _interrupted(tenant_id: int, job: Job, run: Run, error: errors.SyncError) -> Slice:
     """Lets the run go, its place kept; tells the connection what happened."""
     with tenant_tx(tenant_id, reason="intake"):
-        retry_at = connections.record_failure(job.source.pk, error)
+        retry_at = connections.record_failure(job.source.pk, error, call=Call.READ)
         fatal = isinstance(error, errors.AccountError | errors.VendorChanged | errors.RecordError)
         changes: dict[str, object] = {"lease_until": None, "crashes": 0, "code": error.code, "not_before": retry_at}
         if fatal:
@@ -241,7 +253,7 @@ class PageReader:
                 self._let_go()
             else:
                 return None
-            connections.record_success(self.job.source.pk, now)
+            connections.record_success(self.job.source.pk, now, call=Call.READ)
             return Slice(more=page.next is not None)
 
     def _survivors(self, page: Page) -> Mapping[str, Record]:

@@ -68,6 +68,12 @@ WHERE {_CALLABLE} AND (%(targets)s::bigint[] IS NULL OR c.id = ANY(%(targets)s))
 LIMIT %(limit)s
 """  # noqa: S608
 
+_UNTOLD = """
+SELECT DISTINCT tenant_id FROM integrations_alert
+WHERE (ended_at IS NULL AND told_at IS NULL) OR (end_told_at IS NULL AND ended_at IS NOT NULL AND told_at IS NOT NULL)
+ORDER BY tenant_id LIMIT %(limit)s
+"""
+
 _NEXT = """
 SELECT least(
     (SELECT min(coalesce(r.lease_until, r.not_before)) FROM integrations_run r
@@ -117,6 +123,11 @@ def due_bulk_runs(only: Only = EVERYTHING, *, limit: int = 200) -> list[Ring]:
 
 def due_drains(only: Only = EVERYTHING, *, limit: int = 1000) -> list[Ring]:
     return [Ring(tenant_id, pk, bool(backfill)) for tenant_id, pk, backfill in _ask(_DUE_DRAINS, only, limit)]
+
+
+def due_tellings(*, limit: int = 200) -> list[int]:
+    """Clinics whose people have not heard yet that a connection stopped, or that it works again."""
+    return [tenant_id for (tenant_id,) in _ask(_UNTOLD, EVERYTHING, limit)]
 
 
 def next_due_at(only: Only = EVERYTHING) -> datetime | None:

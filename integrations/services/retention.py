@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Exists, OuterRef, QuerySet
 
-from integrations.models import BulkRun, Delivery, DeliveryState, Run, RunState, SyncLogEntry
+from integrations.models import Alert, BulkRun, Delivery, DeliveryState, Run, RunState, SyncLogEntry
 from tenants.walls import app_now, tenant_tx
 
 PAGE = 5000
@@ -20,6 +20,7 @@ def remove_aged(tenant_id: int) -> dict[str, int]:
         "log": _in_pages(tenant_id, _aged_log),
         "runs": _in_pages(tenant_id, _aged_runs),
         "bulk runs": _in_pages(tenant_id, _aged_bulk_runs),
+        "alerts": _in_pages(tenant_id, _aged_alerts),
     }
 
 
@@ -42,6 +43,10 @@ def _aged_runs() -> QuerySet[Run]:
 def _aged_bulk_runs() -> QuerySet[BulkRun]:
     edge = app_now() - timedelta(days=settings.SUTURE_KEEP_RUN_DAYS)
     return BulkRun.objects.filter(finished_at__lt=edge)
+
+
+def _aged_alerts() -> QuerySet[Alert]:
+    return Alert.objects.filter(ended_at__lt=app_now() - timedelta(days=settings.SUTURE_KEEP_RUN_DAYS))
 
 
 def _in_pages(tenant_id: int, aged: Callable[[], QuerySet[Any]]) -> int:

@@ -6,7 +6,7 @@ from django.conf import settings
 
 from integrations.core import errors
 from integrations.core.records import Record, State
-from integrations.models import Link, LinkState
+from integrations.models import Call, Link, LinkState
 from integrations.services import connections, settlement
 from integrations.services.batch import Batch
 from integrations.services.claims import Item
@@ -49,7 +49,8 @@ def refill(batch: Batch) -> None:
         )
     except errors.SyncError as error:
         with batch.tx():
-            due = connections.record_failure(batch.job.source.pk, error) or batch.later(settings.SUTURE_PAUSED_RETRY_S)
+            retry_at = connections.record_failure(batch.job.source.pk, error, call=Call.READ)
+        due = retry_at or batch.later(settings.SUTURE_PAUSED_RETRY_S)
         for item in empty:
             batch.finish(item, settlement.again(item, error.code, due, tried=False))
         return

@@ -101,6 +101,7 @@ def took(batch: Batch, item: Item, written: Written | None, *, in_passes: bool =
     if written.record is None:
         batch.finish(item, _lost(batch, item, errors.Uncertain("delivery.no_record")))
         return False
+    batch.wrote = True
     created = item.current is None
     stuck = set() if created or in_passes else set(item.patch)
     item.wrote.extend(name for name in item.patch if name not in item.wrote)

@@ -17,7 +17,7 @@ from integrations.connectors import CONNECTORS
 from integrations.connectors.base import Account
 from integrations.connectors.cliniko import lists
 from integrations.connectors.sandbox_kit import SlidingWindow
-from integrations.models import Connection, Mode, QuotaBudget
+from integrations.models import Connection, Flow, Mode, QuotaBudget
 from integrations.services import bulk, delivery, intake, pulse
 from integrations.services.connections import open_client
 from integrations.services.quota import ensure_budget
@@ -60,7 +60,12 @@ class Theatre(Stage):
     def only(self) -> pulse.Only:
         with tenant_tx(self.tenant.pk):
             targets = list(Connection.objects.filter(name="shop").values_list("pk", flat=True))
-        return pulse.Only([self.flow_id], targets)
+            return pulse.Only(list(Flow.objects.values_list("pk", flat=True)), targets)
+
+    def start_all(self) -> None:
+        """A pass of every flow."""
+        for flow_id in self.only.flows or ():
+            begin_run(self.tenant.pk, flow_id, trigger="test")
 
     def start(self) -> int | None:
         return begin_run(self.tenant.pk, self.flow_id, trigger="test")

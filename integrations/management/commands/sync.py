@@ -3,11 +3,13 @@
 import json
 import sys
 from argparse import ArgumentParser
+from contextlib import redirect_stdout
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from integrations.models import BUCKETS, Flow
+from integrations.services import alerts
 from integrations.services.sync import FlowReport, Report, sync
 from tenants.models import Tenant
 from tenants.walls import tenant_tx
@@ -42,6 +44,9 @@ class Command(BaseCommand):
             max_wait_s=max_wait,
             tell=self._progress if not json and sys.stderr.isatty() else lambda _: None,
         )
+        with redirect_stdout(sys.stderr):  # a laptop prints its mails, and --json promises one object
+            for clinic in chosen:
+                alerts.tell(clinic.pk)
         if flow and not report.flows and not any(has_flow(clinic, flow) for clinic in chosen):
             raise CommandError(f"There is no flow {flow!r}. `manage.py doctor` lists those there are.", returncode=2)
         self._print_json(report) if json else self._print_table(report)
