@@ -54,7 +54,8 @@ class Stage:
     @property
     def environment(self) -> Mapping[str, str]:
         urls = f"cliniko={self.practice.url},shopify={self.shop.url}/{{account}}"
-        return {"SUTURE_SANDBOX": "1", "SUTURE_VENDOR_URLS": urls, "SUTURE_QUOTA_PATIENCE_S": "25"}
+        one_by_one = {"SUTURE_BULK_FROM": str(10**9)}  # bulk runs are not paid for in points
+        return {"SUTURE_SANDBOX": "1", "SUTURE_VENDOR_URLS": urls, "SUTURE_QUOTA_PATIENCE_S": "25"} | one_by_one
 
     @property
     def window_s(self) -> float:

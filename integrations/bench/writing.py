@@ -43,14 +43,14 @@ def _each(
 
 
 def _deliver(bench: Bench, practice: str, records: int, settings: Mapping[str, str]) -> tuple[Cost, Cost]:
-    """A sync with nothing to do, and one that delivers every patient; a shop of its own for each."""
+    """A sync with nothing to do, and one that delivers every patient one by one; a shop of its own for each."""
     with serving("integrations.bench.shop") as shop:
         clinic = bench.clinic()
         clinic.let_deliver(on=False)
         bench.run(clinic.sync, cliniko=practice, shopify=NOWHERE)
         start = bench.run(clinic.sync, cliniko=practice, shopify=NOWHERE)
         clinic.let_deliver(on=True)
-        environment = {**vendors(cliniko=practice, shopify=shop), **settings}
+        environment = {**vendors(cliniko=practice, shopify=shop), **settings, "SUTURE_BULK_FROM": str(records)}
         cost = run(clinic.sync, environment=environment, postmaster=bench.postmaster)
         (flow,) = json.loads(cost.output)["flows"]
         if flow["older"].get("created") != records:
