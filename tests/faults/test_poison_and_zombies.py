@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -12,7 +13,7 @@ from integrations.toolkit.wire import Wire
 from tenants.walls import app_now
 from tests.conftest import House
 from tests.faults.invariants import assert_invariants
-from tests.faults.killing import Counter, boundaries, count_boundaries, kill_self
+from tests.faults.killing import boundaries, count_boundaries, kill_self
 from tests.faults.theatre import Theatre, in_child, set_clock, theatre
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
@@ -67,8 +68,22 @@ def test_c10_a_poison_record_is_held_after_three_crashes_and_the_rest_goes_on(
     assert_invariants(shown)
 
 
+class FallAsleep:
+    """Stops the process at the n-th boundary, or the first after it where it holds no rows: stopped before a commit it
+    would keep their locks, and nobody could overtake it."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def __call__(self, name: str) -> None:
+        self.left -= 1
+        if self.left <= 0 and name != "commit.before":
+            self.left = sys.maxsize
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def sleepy(shown: Theatre, at: int) -> int:
-    """A drain in another process that is stopped at its n-th boundary, as by a laptop's lid. Returns its id."""
+    """A drain in another process that is stopped on its way, as by a laptop's lid. Returns its id."""
     from django.db import connections
 
     only = shown.only
@@ -79,7 +94,7 @@ def sleepy(shown: Theatre, at: int) -> int:
         status = 1
         try:
             signal.alarm(60)
-            with boundaries(Counter(at, lambda: os.kill(os.getpid(), signal.SIGSTOP))):
+            with boundaries(FallAsleep(at)):
                 for target in only.targets or ():
                     delivery.drain(shown.tenant.pk, target, seconds=30, opener=shown._open)
             status = 0
@@ -119,9 +134,7 @@ def test_c07_a_stopped_worker_that_wakes_after_its_lease_is_stopped_by_the_fence
     run = shown.start()
     assert run is not None
     intake.run_slice(shown.tenant.pk, run, seconds=30, client=shown._client("practice"))
-    at = max(1, int(len(names) * share))
-    at += names[at - 1] == "commit.before"  # stopped there it still holds its rows' locks: nobody can overtake it
-    pid = sleepy(shown, at)
+    pid = sleepy(shown, max(1, int(len(names) * share)))
     try:
         shown.forward(5 * 60)
         shown.settle()
