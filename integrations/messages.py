@@ -528,6 +528,9 @@ _TABLE: tuple[Message, ...] = (
     Message("shopify.company_refused", Owner.AGENCY, Fix.RETRY,
             "The shop refused to make this customer a contact of the company.",
             "Add the customer to the company in the shop by hand to see what it lacks, an e-mail address perhaps; then try again."),
+    Message("company.as_address", Owner.AGENCY, Fix.NONE,
+            "The company went into the address: the shop keeps no companies.",
+            "Nothing to do. If the shop keeps companies by now, test its connection."),
     # -- the shop: a product
     Message("shopify.product_has_variants", Owner.AGENCY, Fix.RELINK,
             "The product in the shop has several variants, and only products with one are kept.",
