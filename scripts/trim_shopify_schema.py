@@ -36,11 +36,11 @@ _EDGE = "cursor node"
 _TERMS_PAYLOAD = "paymentTerms userErrors"
 _CODED = "code field message"
 KEEP: dict[str, str] = {
-    "QueryRoot": "bulkOperation bulkOperations customer customerByIdentifier customers customersCount currentAppInstallation"
+    "QueryRoot": "bulkOperation bulkOperations companies customer customerByIdentifier customers customersCount currentAppInstallation"
     " inventoryItem location locations product productByIdentifier productVariants products productsCount"
     " metafieldDefinitions nodes publicApiVersions shop"
     " order orderByIdentifier orders ordersCount paymentTermsTemplates refund",
-    "Mutation": "bulkOperationCancel bulkOperationRunMutation"
+    "Mutation": "bulkOperationCancel bulkOperationRunMutation companyAssignCustomerAsContact companyCreate"
     " customerAddressCreate customerAddressUpdate customerCreate customerEmailMarketingConsentUpdate"
     " customerSet customerSmsMarketingConsentUpdate customerUpdate"
     " inventoryActivate inventoryAdjustQuantities inventoryItemUpdate inventorySetQuantities"
@@ -58,9 +58,17 @@ KEEP: dict[str, str] = {
     "BulkOperationConnection": "edges nodes pageInfo",
     "BulkOperationEdge": "cursor node",
     "BulkOperationRunMutationPayload": "bulkOperation userErrors",
+    "BusinessCustomerUserError": _CODED,
+    "Company": "id name externalId note createdAt updatedAt mainContact",
+    "CompanyConnection": _LIST,
+    "CompanyEdge": _EDGE,
+    "CompanyContact": "id isMainContact company customer createdAt updatedAt",
+    "CompanyCreatePayload": "company userErrors",
+    "CompanyAssignCustomerAsContactPayload": "companyContact userErrors",
     "Count": "count precision",
     "Customer": "id legacyResourceId firstName lastName displayName email phone state locale note tags verifiedEmail createdAt"
-    " updatedAt defaultEmailAddress defaultPhoneNumber defaultAddress addressesV2 metafield metafields",
+    " updatedAt defaultEmailAddress defaultPhoneNumber defaultAddress addressesV2 metafield metafields"
+    " companyContactProfiles",
     "CustomerConnection": "edges nodes pageInfo",
     "CustomerEdge": "cursor node",
     "CustomerEmailAddress": "emailAddress marketingState marketingOptInLevel marketingUpdatedAt validFormat",

@@ -53,7 +53,8 @@ class Context:
     """What a rule may know besides the record: the clinic's country, zone and currency, settings, value maps.
 
     ``value_maps``: map name -> {source value: target value or action, "*" for unknown ones}. ``target`` is what the
-    target's account was found to be like: whether its prices include tax, its only location.
+    target's account was found to be like: whether its prices include tax, its only location,
+    whether it keeps companies.
     """
 
     country: str = "AU"

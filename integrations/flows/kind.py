@@ -76,7 +76,8 @@ class FlowKind:
 
     ``refuse`` judge the record before mapping, ``check`` the made fields after it, ``finish`` gives fields their last
     shape, ``gone`` makes the wish for an archived record that is linked (or a verdict). ``extra_rules`` come from
-    settings (the company's custom field). ``parents`` are the target fields that refer to other records;
+    settings (the company's custom field); ``applies`` says of a rule whether it is for a target like this clinic's.
+    ``tells`` notes what a person should know of the made fields. ``parents`` are the target fields that refer to other records;
     ``excludes`` the kinds that may not run between the same two connections, because both would master one thing.
     ``start`` is the default of the flow's start, ``urgent`` whether it asks as often as the quota allows.
     """
@@ -97,6 +98,8 @@ class FlowKind:
     finish: Callable[[dict[str, Value], Context], dict[str, Value]] = lambda fields, _: fields
     gone: Callable[[Context], Mapping[str, Value] | Verdict] = lambda _: Verdict("skip", "record.archived")
     extra_rules: Callable[[Mapping[str, str]], Sequence[Rule]] = lambda _: ()
+    applies: Callable[[Rule, Context], bool] = lambda _rule, _context: True
+    tells: Callable[[Mapping[str, Value], Context], Sequence[Note]] = lambda _fields, _context: ()
     parents: tuple[Parent, ...] = ()
     excludes: tuple[str, ...] = ()
     start: str = "all"
@@ -212,10 +215,11 @@ class Plan:
         fields = self.kind.finish(dict(mapped.fields), self.context)
         if self.kind.marker:
             fields[self.kind.marker] = record.key
+        notes = (*mapped.notes, *self.kind.tells(fields, self.context))
         for check in self.kind.check:
             if verdict := check(fields, self.context):
-                return _judged(record, verdict, mapped.notes)
-        return Wish(record, Draft(fields), mapped.notes)
+                return _judged(record, verdict, notes)
+        return Wish(record, Draft(fields), notes)
 
     def source_values(self, record: Record) -> Mapping[str, Value]:
         """What the rules see: the record's values and those computed from them."""
@@ -284,7 +288,8 @@ def make_plan(kind: FlowKind, config: Config, context: Context, released: Sequen
         settings={**kind.default_settings(), **config.settings},
         value_maps={spec.name: {**spec.defaults, **config.value_maps.get(spec.name, {})} for spec in kind.value_maps},
     )
-    rules = tuple(rule for rule in effective_rules(kind, config) if not rule_problem(kind, rule, released))
+    allowed = (rule for rule in effective_rules(kind, config) if not rule_problem(kind, rule, released))
+    rules = tuple(rule for rule in allowed if kind.applies(rule, context))
     gone = kind.gone(context)
     gone_fields = frozenset() if isinstance(gone, Verdict) else frozenset(gone)
     finished = frozenset(kind.finish({}, context))

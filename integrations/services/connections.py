@@ -12,8 +12,9 @@ from django.db.models import Exists, F, OuterRef, Q
 from integrations.connectors import CONNECTORS
 from integrations.connectors.base import Account, Connector, Probe
 from integrations.core import errors
-from integrations.models import Alert, Call, Connection, ConnectionState
+from integrations.models import Alert, Call, Connection, ConnectionState, Flow
 from integrations.services import alerts
+from integrations.services.jobs import RULES_MAY_KNOW
 from integrations.services.quota import open_gate
 from integrations.toolkit.http import Client, HttpClient
 from integrations.toolkit.wire import Bounds
@@ -189,11 +190,19 @@ def test_connection(
     return probe
 
 
+def _judge_anew(before: Connection, probe: Probe) -> None:
+    """Where an account is no longer as its flows' rules knew it, they go over everything once: the gate stops what stays
+    the same."""
+    if before.facts and any(before.facts.get(name) != probe.facts.get(name) for name in RULES_MAY_KNOW):
+        Flow.objects.filter(target_id=before.pk).update(wants_full_pass=True)
+
+
 def _keep(connection_id: int, probe: Probe, *, otherwise: ConnectionState = ConnectionState.NEEDS_REAUTH) -> None:
     """What the vendor said. A probe that found a problem leaves the connection in state ``otherwise``; one that a
     person paused stays paused."""
     now = app_now()
     row = Connection.objects.filter(pk=connection_id)
+    _judge_anew(row.get(), probe)
     row.update(
         vendor_account=probe.account_id,
         quota_subject=probe.subject,

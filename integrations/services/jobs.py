@@ -24,7 +24,7 @@ from integrations.vault import Vault, open_vault
 from tenants.models import Tenant
 
 DRAFT_FORMAT = 1
-RULES_MAY_KNOW = ("taxes_included", "location")
+RULES_MAY_KNOW = ("taxes_included", "location", "b2b")
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 

@@ -283,6 +283,33 @@ def test_one_mutation_of_a_document_can_fail_and_storms_can_be_ordered(server: S
     assert [ask(server, "{ shop { name } }").body.get("errors") is None for _ in range(3)] == [False, False, True]
 
 
+def test_companies_have_a_unique_external_id_and_contacts_and_may_be_missing(server: Server[ShopifyVendor]) -> None:
+    gid = create(server, firstName="Mia", email="mia@example.com")["customer"]["id"]
+    make = (
+        "mutation ($i: CompanyCreateInput!) { companyCreate(input: $i) { company { id } userErrors { code field } } }"
+    )
+    wish = {"company": {"name": "Acme", "externalId": "suture-acme"}}
+    company = ask(server, make, i=wish).data["companyCreate"]["company"]["id"]
+    assert ask(server, make, i=wish).data["companyCreate"]["userErrors"][0]["code"] == "TAKEN"
+    assert (
+        ask(server, make, i={"company": {"externalId": "x"}}).data["companyCreate"]["userErrors"][0]["code"] == "BLANK"
+    )
+    join = (
+        "mutation ($o: ID!, $c: ID!) { companyAssignCustomerAsContact(companyId: $o, customerId: $c)"
+        " { companyContact { customer { id } company { name } } userErrors { code } } }"
+    )
+    told = ask(server, join, o=company, c=gid).data["companyAssignCustomerAsContact"]
+    assert told["companyContact"] == {"customer": {"id": gid}, "company": {"name": "Acme"}}
+    assert ask(server, join, o=company, c=gid).data["companyAssignCustomerAsContact"]["userErrors"] == [
+        {"code": "TAKEN"}
+    ]
+    look = "query ($q: String) { companies(first: 9, query: $q) { nodes { id } } }"
+    assert ask(server, look, q="external_id:'suture-acme'").data["companies"]["nodes"] == [{"id": company}]
+    assert ask(server, look, q="external_id:'suture'").data["companies"]["nodes"] == []
+    server.vendor.configure(SHOP, b2b=False)
+    assert ask(server, look, q="external_id:'suture-acme'").code == "ACCESS_DENIED"
+
+
 def test_state_outlives_the_server(tmp_path: Path) -> None:
     with serve(state_dir=tmp_path) as server:
         define(server)

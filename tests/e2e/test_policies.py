@@ -6,6 +6,7 @@ import pytest
 
 from integrations.connectors.cliniko import sandbox_people
 from integrations.models import Connection, Flow, SyncLogEntry
+from integrations.services import connections
 from tenants.models import Tenant
 from tenants.walls import tenant_tx
 from tests.stage import SHOP, Stage, stage
@@ -293,6 +294,83 @@ def test_a_released_custom_field_names_the_company_and_fills_a_metafield(on_stag
     on_stage.set_flow()
     on_stage.sync()
     assert only_customer(on_stage)["addresses"][0]["company"] == "Acme Pty Ltd"
+
+
+EMPLOYED = {"sections": [{"name": "Intake", "token": "t", "archived": False, "fields": [
+    {"name": "Employer", "type": "text", "token": "e", "value": "Acme Pty Ltd"},
+]}]}  # fmt: skip
+LEO = {"first_name": "Leo", "last_name": "Ng", "email": "leo@example.com", "accepted_privacy_policy": True}
+
+
+def employ(on_stage: Stage, *, keeps_companies: bool = True) -> None:
+    """Two patients of one employer; the custom field is released, the shop's connection tested."""
+    on_stage.shop.settings.b2b = keeps_companies
+    with tenant_tx(on_stage.tenant.pk):
+        Connection.objects.filter(name="practice").update(released_fields=["custom_fields.employer"])
+    connections.test_connection(on_stage.tenant.pk, on_stage.connection_id("shop"))
+    for person in (MIA, LEO):
+        on_stage.world.add_patient(**person, address_1="12 Wattle Street", city="Geelong", custom_fields=EMPLOYED)
+
+
+def addressed(on_stage: Stage) -> list[object]:
+    return [customer["addresses"][0]["company"] for customer in on_stage.customers()]
+
+
+def test_two_patients_of_one_employer_become_contacts_of_one_company(on_stage: Stage):
+    """C11: the company of the custom field may be one of the shop's own."""
+    employ(on_stage)
+    assert reread(on_stage, company_field="Employer", company_as="b2b")["created"] == 2
+    (company,) = on_stage.shop.companies.values()
+    assert (company["name"], company["externalId"]) == ("Acme Pty Ltd", "suture-acme-pty-ltd")
+    assert [contact["customer"] for contact in company["contacts"]] == list(on_stage.shop.customers)
+    assert addressed(on_stage) == [None, None]
+    writes = on_stage.writes
+    assert reread(on_stage, company_field="Employer", company_as="b2b")["unchanged"] == 2
+    assert on_stage.writes == writes
+
+
+def test_a_changed_employer_makes_a_contact_of_another_company_and_keeps_the_old(on_stage: Stage):
+    employ(on_stage)
+    reread(on_stage, company_field="Employer", company_as="b2b")
+    key = next(iter(on_stage.links()))
+    moved = {
+        "sections": [
+            EMPLOYED["sections"][0] | {"fields": [EMPLOYED["sections"][0]["fields"][0] | {"value": "Wattle Ltd"}]}
+        ]
+    }
+    on_stage.world.edit_patient(key, custom_fields=moved)
+    assert on_stage.sync()["updated"] == 1
+    assert [len(company["contacts"]) for company in on_stage.shop.companies.values()] == [2, 1]
+    writes = on_stage.writes
+    on_stage.set_flow()
+    assert on_stage.sync()["updated"] == 0
+    assert on_stage.writes == writes
+
+
+def test_a_shop_without_companies_gets_the_address_and_a_note(on_stage: Stage):
+    employ(on_stage, keeps_companies=False)
+    assert reread(on_stage, company_field="Employer", company_as="b2b")["created"] == 2
+    assert addressed(on_stage) == ["Acme Pty Ltd", "Acme Pty Ltd"]
+    assert [one.notes for one in on_stage.deliveries()] == [
+        [{"code": "company.as_address", "field": "address.company"}]
+    ] * 2
+
+
+def test_a_shop_that_keeps_companies_by_now_gets_them_after_a_test(on_stage: Stage):
+    employ(on_stage, keeps_companies=False)
+    reread(on_stage, company_field="Employer", company_as="b2b")
+    on_stage.shop.settings.b2b = True
+    connections.test_connection(on_stage.tenant.pk, on_stage.connection_id("shop"))
+    assert on_stage.sync()["updated"] == 2
+    assert [len(company["contacts"]) for company in on_stage.shop.companies.values()] == [2]
+
+
+def test_the_company_goes_into_the_address_by_default(on_stage: Stage):
+    employ(on_stage)
+    reread(on_stage, company_field="Employer")
+    assert addressed(on_stage) == ["Acme Pty Ltd", "Acme Pty Ltd"]
+    assert on_stage.shop.companies == {}
+    assert not any(one.notes for one in on_stage.deliveries())
 
 
 # -- what never leaves

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from integrations.connectors.base import Answer, Ask, Field, Page, Stream, Wanted
 from integrations.connectors.shopify.bulk_customers import BULK
 from integrations.connectors.shopify.call import read
+from integrations.connectors.shopify.company_names import CompanyName
 from integrations.connectors.shopify.decoding import decode
 from integrations.connectors.shopify.links import admin_page
 from integrations.connectors.shopify.lists import Listing, read_by_id, read_list, slices
@@ -19,6 +20,7 @@ from integrations.connectors.shopify.operations import (
     find_document,
     selection,
 )
+from integrations.connectors.shopify.scopes import with_company_or_without
 from integrations.connectors.shopify.writing import write_many
 from integrations.core.records import Record
 from integrations.core.values import Code, Email, Phone, Text, YesNoUnknown
@@ -34,7 +36,10 @@ _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
 def read_page(client: Client, ask: Ask, place: str | None) -> Page:
     """One page of everything or of what changed; see ``lists.read_list`` for what is raised."""
-    return read_list(client, ask, place, listing=_LISTING, selected=selection(ask.fields))
+    return with_company_or_without(
+        ask.fields,
+        lambda fields: read_list(client, ask, place, listing=_LISTING, selected=selection(fields)),
+    )
 
 
 def read_many(client: Client, keys: Sequence[str], fields: frozenset[str]) -> Mapping[str, Record]:
@@ -42,7 +47,9 @@ def read_many(client: Client, keys: Sequence[str], fields: frozenset[str]) -> Ma
 
     Raises Rejected if one cannot be decoded: absence would say that it is gone.
     """
-    return read_by_id(client, keys, listing=_LISTING, selected=selection(fields))
+    return with_company_or_without(
+        fields, lambda allowed: read_by_id(client, keys, listing=_LISTING, selected=selection(allowed))
+    )
 
 
 def find(client: Client, wanted: Sequence[Wanted], fields: frozenset[str], marker: str) -> Mapping[str, Answer]:
@@ -50,9 +57,14 @@ def find(client: Client, wanted: Sequence[Wanted], fields: frozenset[str], marke
 
     A phone number that is not E.164 finds nobody, because Shopify keeps no others.
     """
-    selected = selection(fields | {marker, "email", "phone"})
     asked = list(dict.fromkeys(question for one in wanted for question in _questions(one, marker)))
-    answers = with_definition(lambda: _look_up_all(client, asked, selected, marker), lambda: prepare(client, marker))
+    answers = with_definition(
+        lambda: with_company_or_without(
+            fields | {marker, "email", "phone"},
+            lambda allowed: _look_up_all(client, asked, selection(allowed), marker),
+        ),
+        lambda: prepare(client, marker),
+    )
     return {one.ref: _answer(one, marker, answers) for one in wanted}
 
 
@@ -127,6 +139,7 @@ CUSTOMERS = Stream(
         Field("lastName", Text, "Last name", personal=True),
         Field("email", Email, "E-mail address", personal=True, natural_key=True),
         Field("phone", Phone, "Phone number", personal=True, natural_key=True),
+        Field("company", CompanyName, "Company (B2B)", personal=True),
         Field("address.firstName", Text, "Address: first name", personal=True),
         Field("address.lastName", Text, "Address: last name", personal=True),
         Field("address.company", Text, "Address: company", personal=True),

@@ -9,7 +9,8 @@ import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 
-from integrations.connectors.shopify.operations import TAG, Selection
+from integrations.connectors.shopify.company_names import company_values
+from integrations.connectors.shopify.operations import CONTACTS, TAG, Selection
 from integrations.core.records import Record
 from integrations.core.values import Value
 from integrations.toolkit import payload
@@ -68,6 +69,7 @@ def decode(row: payload.Json, selected: Selection, denied: Collection[str] = ())
     }
     values |= tag_values(row, selected, denied)
     values |= _email(row, fields, denied) | _phone(row, fields, denied)
+    values |= {} if CONTACTS in denied else company_values(row, fields)
     handles: dict[str, str] = {}
     if "defaultAddress" not in denied and any(name in fields for name in ADDRESS_MEMBERS):
         address = payload.optional_obj(row, "defaultAddress")

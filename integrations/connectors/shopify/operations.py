@@ -55,6 +55,8 @@ query MetafieldDefinitions($ownerType: MetafieldOwnerType!, $namespace: String!,
   }
 }"""
 
+COMPANIES_PROBE = "query CompaniesProbe { companies(first: 1, sortKey: ID) { nodes { id } } }"
+
 METAFIELDS = "metafields."
 TAG = "tag."
 METAFIELD_SHAPE = r"([A-Za-z0-9_-]{3,255})\.([A-Za-z0-9_-]{2,64})"
@@ -107,11 +109,16 @@ def selection(fields: frozenset[str]) -> Selection:
         parts.append("defaultEmailAddress { emailAddress marketingState }")
     if fields & {"phone", "smsMarketing"}:
         parts.append("defaultPhoneNumber { phoneNumber smsMarketingConsent { state } }")
+    if COMPANY in fields:
+        parts.append(f"{CONTACTS} {{ company {{ name externalId }} }}")
     if any(name.startswith("address.") for name in fields):
         parts.append(f"defaultAddress {{ {ADDRESS} }}")
     return select("Customer", fields, parts)
 
 
+COMPANY = "company"
+CONTACTS = "companyContactProfiles"
+COMPANY_CREATE = "companyCreate"
 ADDRESS = "id firstName lastName company address1 address2 city provinceCode zip countryCodeV2 phone"
 
 
@@ -123,6 +130,7 @@ class Step(StrEnum):
     CLEAR_METAFIELDS = "metafieldsDelete"
     EMAIL_CONSENT = "customerEmailMarketingConsentUpdate"
     SMS_CONSENT = "customerSmsMarketingConsentUpdate"
+    COMPANY_ASSIGN = "companyAssignCustomerAsContact"
     ADDRESS_CREATE = "customerAddressCreate"
     ADDRESS_UPDATE = "customerAddressUpdate"
     SET = "customerSet"  # this and the next only as rows of a bulk run
@@ -163,6 +171,11 @@ SHAPES: dict[str, Shape] = {
     Step.CLEAR_METAFIELDS: CLEAR_METAFIELDS,
     Step.EMAIL_CONSENT: Shape(("$i{n}: CustomerEmailMarketingConsentUpdateInput!",), "input: $i{n}", _CUSTOMER),
     Step.SMS_CONSENT: Shape(("$i{n}: CustomerSmsMarketingConsentUpdateInput!",), "input: $i{n}", _CUSTOMER),
+    Step.COMPANY_ASSIGN: Shape(
+        ("$o{n}: ID!", "$c{n}: ID!"),
+        "companyId: $o{n}, customerId: $c{n}",
+        "companyContact { id } userErrors { code field message }",
+    ),
     Step.ADDRESS_CREATE: Shape(
         ("$c{n}: ID!", "$i{n}: MailingAddressInput!"),
         "customerId: $c{n}, address: $i{n}, setAsDefault: true",
@@ -208,6 +221,29 @@ def find_document(identifiers: int, selected: Selection) -> str:
     return "\n".join([f"query Find{kind}s({variables}) {{", *lines, "}", selected.text])
 
 
+NEWEST_COMPANIES = 50
+
+
+@lru_cache(maxsize=64)
+def companies_document(searches: int, *, among_newest: bool = False) -> str:
+    """So many searches for companies: number n is alias ``m<n>`` with the search ``$q<n>``; and the newest ones."""
+    variables = ", ".join(f"$q{number}: String!" for number in range(searches))
+    nodes = "{ nodes { id externalId } }"
+    lines = [f"  m{number}: companies(first: 5, query: $q{number}) {nodes}" for number in range(searches)]
+    if among_newest:
+        lines.append(f"  newest: companies(first: {NEWEST_COMPANIES}, sortKey: ID, reverse: true) {nodes}")
+    return "\n".join((f"query FindCompanies({variables}) {{", *lines, "}"))
+
+
+@lru_cache(maxsize=64)
+def create_companies_document(size: int) -> str:
+    """So many companies: number n is alias ``m<n>`` with the input ``$i<n>``."""
+    variables = ", ".join(f"$i{number}: CompanyCreateInput!" for number in range(size))
+    made = "{ company { id } userErrors { code field message } }"
+    lines = [f"  m{number}: {COMPANY_CREATE}(input: $i{number}) {made}" for number in range(size)]
+    return "\n".join((f"mutation MakeCompanies({variables}) {{", *lines, "}"))
+
+
 @lru_cache(maxsize=256)
 def nodes_document(size: int, selected: Selection) -> str:
     """So many records by id. The size is in the name because it decides the cost, which is learnt by document."""
@@ -236,7 +272,8 @@ def every_document(fields: frozenset[str]) -> Sequence[str]:
     """One of each shape, for validation."""
     selected = selection(fields)
     return (
-        SHOP_PROFILE, PII_PROBE, DEFINITION_CREATE, DEFINITIONS,
+        SHOP_PROFILE, PII_PROBE, COMPANIES_PROBE, DEFINITION_CREATE, DEFINITIONS,
+        companies_document(2), companies_document(1, among_newest=True), create_companies_document(2),
         write_document("Customers", tuple(SHAPES.items()), selected),
         *(write_document("Customers", (shape,), selected) for shape in SHAPES.items()),
         find_document(3, selected), nodes_document(10, selected),

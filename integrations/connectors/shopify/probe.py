@@ -6,7 +6,7 @@ from integrations.connectors.base import Probe
 from integrations.connectors.shopify.call import API_VERSION, call, read, served_version
 from integrations.connectors.shopify.decoding import number_of
 from integrations.connectors.shopify.locations import locations
-from integrations.connectors.shopify.operations import PII_PROBE, SHOP_PROFILE
+from integrations.connectors.shopify.operations import COMPANIES_PROBE, PII_PROBE, SHOP_PROFILE
 from integrations.core.errors import AccountError, VendorChanged
 from integrations.toolkit import payload
 from integrations.toolkit.http import Client, Reply
@@ -34,6 +34,7 @@ def verify(client: Client) -> Probe:
     installation_id = number_of(payload.text(installation, "id", "currentAppInstallation"))
     name, plan = _words(shop, "name"), _words(payload.obj(shop, "plan", "shop"), "publicDisplayName")
     protected = _protected_data(client) if _missing(scopes) == () else "unknown"
+    b2b = _companies(client)
     places, told_places = _places(client) if "read_locations" in scopes else ({}, ())
     zone = payload.optional_text(shop, "ianaTimezone", "shop") or ""
     currency = payload.optional_text(shop, "currencyCode", "shop") or ""
@@ -49,6 +50,7 @@ def verify(client: Client) -> Probe:
         "scopes": ",".join(sorted(scopes)),
         "taxes_included": "yes" if payload.optional_flag(shop, "taxesIncluded", "shop") else "no",
         "protected_data": protected,
+        "b2b": "yes" if b2b else "no",
         "api_version": served_version(answered.reply),
         **places,
     }
@@ -57,6 +59,7 @@ def verify(client: Client) -> Probe:
         *_other_shop(client.account, domain),
         *_scope_findings(scopes),
         *told_places,
+        _companies_finding(has_companies=b2b),
         *_protected_findings(protected),
         *_version_findings(answered.reply),
     )
@@ -95,6 +98,17 @@ def _protected_data(client: Client) -> str:
         raise
     nodes = payload.items(payload.obj(answered.data, "customers", "data"), "nodes", "customers")
     return "open" if nodes else "unknown"
+
+
+def _companies(client: Client) -> bool:
+    """Whether the shop shows its companies, of which there may be none yet: plan and permission both decide, and only a
+    refusal tells."""
+    try:
+        answered = read(client, COMPANIES_PROBE, {}, cost=4)
+        payload.items(payload.obj(answered.data, "companies", "data"), "nodes", "companies")
+    except (AccountError, VendorChanged):
+        return False
+    return True
 
 
 def _places(client: Client) -> tuple[Mapping[str, str], tuple[Finding, ...]]:
@@ -149,6 +163,12 @@ def _protected_findings(protected: str) -> tuple[Finding, ...]:
         "does so for every app made in the shop's admin: the plan must be Grow or above. Check it under Settings, Plan."
     )
     return (("problem", told),)
+
+
+def _companies_finding(*, has_companies: bool) -> Finding:
+    if has_companies:
+        return ("ok", "The shop may keep companies (B2B): a flow may make customers their contacts.")
+    return ("ok", "The shop keeps no companies (B2B), or hides them: a flow writes a company into the address.")
 
 
 def _version_findings(reply: Reply) -> tuple[Finding, ...]:

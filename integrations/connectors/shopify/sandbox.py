@@ -4,7 +4,7 @@ Any number of shops: ``/{handle}/admin/api/2026-10/graphql.json``, or without th
 when it is first asked. Besides the kit's own edits, ``/_sandbox/`` takes (HANDLE is the shop's)::
 
     GET    shops                            what is there: handles, settings, counts
-    PATCH  shops/HANDLE {fields of Settings}        plan, scopes, protected_data, state, token, search_lag_s ..
+    PATCH  shops/HANDLE {fields of Settings}        plan, b2b, scopes, protected_data, state, token, search_lag_s ..
     GET    shops/HANDLE/customers           the rows as kept
     POST   shops/HANDLE/customers {fields}  as the merchant would add one; members as in CustomerInput
     PATCH  shops/HANDLE/customers/ID        as the merchant would edit it

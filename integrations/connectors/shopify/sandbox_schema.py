@@ -25,7 +25,7 @@ from graphql import (
     visit,
 )
 
-from integrations.connectors.shopify import sandbox_nodes, sandbox_order_reads, sandbox_product_reads
+from integrations.connectors.shopify import sandbox_companies, sandbox_nodes, sandbox_order_reads, sandbox_product_reads
 from integrations.connectors.shopify.sandbox_bulk import BULK_MUTATIONS, BULK_QUERIES
 from integrations.connectors.shopify.sandbox_call import Call
 from integrations.connectors.shopify.sandbox_cost import Pricing, operation_of
@@ -111,10 +111,12 @@ def _schema() -> GraphQLSchema:
         | sandbox_product_reads.QUERIES
         | sandbox_order_reads.QUERIES
         | sandbox_nodes.QUERIES
+        | sandbox_companies.QUERIES
         | BULK_QUERIES,
         "Mutation": {name: mutation(name, act) for name, act in MUTATIONS.items()} | BULK_MUTATIONS,
         **sandbox_product_reads.RESOLVERS,
-        "Customer": CUSTOMER,
+        **sandbox_companies.RESOLVERS,
+        "Customer": CUSTOMER | sandbox_companies.CUSTOMER,
         **sandbox_order_reads.TYPES,
         "CustomerEmailAddress": {"emailAddress": protected("emailAddress")},
         "CustomerPhoneNumber": {"phoneNumber": protected("phoneNumber")},

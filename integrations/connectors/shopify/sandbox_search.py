@@ -59,6 +59,7 @@ ORDER_FIELDS = frozenset(
         "tag_not",
     }
 )
+COMPANY_FIELDS = frozenset({"id", "name", "external_id", "created_at", "updated_at"})
 _ORDERED = ("id", "updated_at", "customer_date", "created_at", "processed_at")
 
 
@@ -136,6 +137,8 @@ def _everything(_: Document) -> bool:
 
 def _named(name: str, value: str, *, is_phrase: bool) -> Test:
     """Tags are compared whole; text is cut into words, which a phrase wants in a row."""
+    if name == "external_id":
+        return lambda document: document.get(name) == value
     if name == "tag_not":
         return lambda document: value.lower() not in _tags(document)
     if name == "tag":

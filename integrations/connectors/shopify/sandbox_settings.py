@@ -20,6 +20,7 @@ class Settings:
         "write_payment_terms",
     )  # fmt: skip
     protected_data: bool = True
+    b2b: bool = True  # whether the shop has companies
     search_lag_s: float = 0.0
     all_or_nothing: bool = True  # whether one refused row of a stock write refuses the others
     cancel_takes_s: float = 0.0  # orderCancel goes on for so long after its answer

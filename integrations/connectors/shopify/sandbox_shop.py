@@ -38,6 +38,7 @@ class Shop:
     uploads: dict[str, Row] = field(default_factory=dict)  # staged files by key
     bulks: list[Row] = field(default_factory=list)  # bulk runs, the oldest first
     turns: int = 0  # changes of the two
+    companies: dict[int, Row] = field(default_factory=dict)  # each with its contacts
 
     def __post_init__(self) -> None:
         self.settings.name = self.settings.name or self.handle.replace("-", " ").title()
@@ -53,8 +54,8 @@ class Shop:
         self.index()
 
     def rows(self, kind: str) -> dict[int, Row]:
-        """All of one kind: ``Customer``, ``Order``, ``Product``."""
-        return {"Order": self.orders, "Product": self.products}.get(kind, self.customers)
+        """All of one kind: ``Customer``, ``Order``, ``Product``, ``Company``."""
+        return {"Order": self.orders, "Product": self.products, "Company": self.companies}.get(kind, self.customers)
 
     @property
     def number(self) -> int:
@@ -322,15 +323,16 @@ class Shop:
             "orders": list(self.orders.values()), "products": list(self.products.values()),
             "locations": list(self.locations.values()), "levels": self.levels, "keys": self.keys,
             "uploads": self.uploads, "bulks": self.bulks,
+            "companies": list(self.companies.values()),
         }  # fmt: skip
 
     @classmethod
     def restored(cls, handle: str, now: Callable[[], float], state: Mapping[str, object]) -> "Shop":
         known = {column.name for column in fields(Settings)}
         settings = Settings(**{name: value for name, value in as_row(state["settings"]).items() if name in known})  # type: ignore[arg-type]  # our own file, checked by name
-        customers, orders, products, locations = (
+        customers, orders, products, locations, companies = (
             {whole(as_row(row)["id"]): as_row(row) for row in as_list(state.get(kind))}
-            for kind in ("customers", "orders", "products", "locations")
+            for kind in ("customers", "orders", "products", "locations", "companies")
         )
         levels, keys, uploads = (
             {key: as_row(row) for key, row in as_row(state.get(name)).items()} for name in ("levels", "keys", "uploads")
@@ -339,12 +341,12 @@ class Shop:
             handle, now, settings, customers=customers, orders=orders, products=products, locations=locations,
             definitions=[{"ownerType": "CUSTOMER", **as_row(row)} for row in as_list(state["definitions"])],
             levels=levels, keys=keys, uploads=uploads, bulks=[as_row(row) for row in as_list(state.get("bulks"))],
-            made=whole(state["made"]), writes=whole(state["writes"]),
+            companies=companies, made=whole(state["made"]), writes=whole(state["writes"]),
         )  # fmt: skip
 
 
 def kind_of(row: Row) -> str:
-    """``Customer``, ``Order`` or ``Product``."""
+    """``Customer``, ``Order``, ``Product`` or ``Company``."""
     return str(row.get("kind") or "Customer")
 
 

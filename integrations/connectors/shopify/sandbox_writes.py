@@ -5,7 +5,13 @@ from copy import deepcopy
 
 from graphql import GraphQLError
 
-from integrations.connectors.shopify import sandbox_inventory, sandbox_orders, sandbox_products, sandbox_refunds
+from integrations.connectors.shopify import (
+    sandbox_companies,
+    sandbox_inventory,
+    sandbox_orders,
+    sandbox_products,
+    sandbox_refunds,
+)
 from integrations.connectors.shopify.sandbox_addresses import write_address
 from integrations.connectors.shopify.sandbox_call import Info, call_of, gid
 from integrations.connectors.shopify.sandbox_idempotency import Again, as_it_was, once
@@ -35,6 +41,8 @@ def guarded(name: str, run: Callable[[Info, Row], Row]) -> Callable[..., object]
 
     def resolve(_: object, info: Info, **given: object) -> object:
         call = call_of(info)
+        if name.startswith("company"):
+            sandbox_companies.need_companies(call, name, "write")
         if scope := scope_of(name, given):
             call.need(scope, name)
         planned = call.planned(name)
@@ -234,6 +242,7 @@ def scope_of(name: str, given: Row) -> str:
 # By what a mutation's name begins with. None of them: of customers, or of whatever carries metafields and tags.
 _SCOPES = {
     "bulk": "",
+    "company": "",  # either of two: see ``sandbox_companies.py``
     "inventory": "write_inventory",
     "order": "write_orders",
     "paymentTerms": "write_payment_terms",
@@ -251,6 +260,7 @@ MUTATIONS: dict[str, Act] = {
     "customerAddressUpdate": _address_write,
     "customerEmailMarketingConsentUpdate": _consent("email", "emailMarketingConsent"),
     "customerSmsMarketingConsentUpdate": _consent("sms", "smsMarketingConsent"),
+    **sandbox_companies.MUTATIONS,
     **sandbox_products.MUTATIONS,
     **sandbox_inventory.MUTATIONS,
     **sandbox_orders.MUTATIONS,

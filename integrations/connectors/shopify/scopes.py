@@ -1,8 +1,9 @@
-"""What a token may do, as "Test connection" found it, and what to do where it may not read stock."""
+"""What a token may do, as "Test connection" found it, and what to do where it may not read stock or companies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
+from integrations.connectors.shopify.operations import COMPANY
 from integrations.connectors.shopify.product_documents import STOCK
 from integrations.core.errors import AccountError
 from integrations.toolkit.http import Client
@@ -26,10 +27,24 @@ def with_stock_or_without(client: Client, fields: frozenset[str], read: Callable
 
     An inventory item may not be null, so that a refused one can take the product, and the list, with it.
     """
-    allowed = readable(client, fields)
+    return _with_or_without(readable(client, fields), STOCK, read, ("shopify.scope_missing",))
+
+
+def with_company_or_without(fields: frozenset[str], read: Callable[[frozenset[str]], _Read]) -> _Read:
+    """Reads what may be read. Where Shopify refuses the whole answer for the company, that is left out.
+
+    The list of a customer's companies may not be null, so that a refused one can take the customer with it.
+    """
+    codes = ("shopify.scope_missing", "shopify.protected_data")
+    return _with_or_without(fields, frozenset({COMPANY}), read, codes)
+
+
+def _with_or_without(
+    allowed: frozenset[str], optional: frozenset[str], read: Callable[[frozenset[str]], _Read], codes: Collection[str]
+) -> _Read:
     try:
         return read(allowed)
     except AccountError as error:
-        if error.code != "shopify.scope_missing" or not allowed & STOCK:
+        if error.code not in codes or not allowed & optional:
             raise
-        return read(allowed - STOCK)
+        return read(allowed - optional)

@@ -1,10 +1,11 @@
-"""Writing customers: create with marker, metafields, consent and tags; then fields; then consent; then the address;
-then tags. How steps are sent is in ``steps.py``."""
+"""Writing customers: create with marker, metafields, consent and tags; then fields; then consent; then the company;
+then the address; then tags. How steps are sent is in ``steps.py``."""
 
 from collections.abc import Mapping, Sequence
 
 from integrations.connectors.base import WriteItem, Written
-from integrations.connectors.shopify import refusals
+from integrations.connectors.shopify import company_refusals, refusals
+from integrations.connectors.shopify.companies import with_companies
 from integrations.connectors.shopify.decoding import ADDRESS_MEMBERS, address_values, decode, global_id
 from integrations.connectors.shopify.markers import (
     added_tags,
@@ -13,9 +14,9 @@ from integrations.connectors.shopify.markers import (
     metafield_identifiers,
     removed_tags,
 )
-from integrations.connectors.shopify.operations import METAFIELDS, SHAPES, Selection, Step, members, selection
-from integrations.connectors.shopify.steps import Job, Run, Withheld, Writer, over, write_steps
-from integrations.core.errors import Rejected
+from integrations.connectors.shopify.operations import COMPANY, METAFIELDS, SHAPES, Selection, Step, members, selection
+from integrations.connectors.shopify.steps import Job, Run, Withheld, Writer, over, planned
+from integrations.core.errors import Rejected, SyncError
 from integrations.core.records import Record
 from integrations.core.values import Value
 from integrations.toolkit import payload
@@ -30,10 +31,15 @@ _CONSENT = {True: "SUBSCRIBED", False: "UNSUBSCRIBED"}
 def write_many(client: Client, items: Sequence[WriteItem], fields: frozenset[str], marker: str) -> Sequence[Written]:
     """The next step of every item; see ``steps.write_steps`` for what is raised."""
     selected = selection(fields | {marker})
-    return write_steps(items, plan=_plan, run=Run(client, WRITER, selected, marker))
+    jobs, outcomes = planned(items, _plan, marker)
+    ready, refused = with_companies(client, jobs)
+    outcomes |= refused | Run(client, WRITER, selected, marker).all(ready)
+    return [outcomes[item.ref] for item in items]
 
 
-def _refuse(errors: Sequence[UserError], job: Job, marks: bool) -> Rejected:
+def _refuse(errors: Sequence[UserError], job: Job, marks: bool) -> SyncError:
+    if job.step == Step.COMPANY_ASSIGN:
+        return company_refusals.refused(errors, step=job.step)
     return refusals.refused(errors, marks=marks, in_address=job.step in _ADDRESS_STEPS)
 
 
@@ -44,6 +50,9 @@ def _record(job: Job, result: payload.Json, withheld: Withheld, selected: Select
         return over(current, dict.fromkeys(cleared_metafields(job.item.fields)))
     if job.step == Step.SET_METAFIELDS:
         return over(current, {name: value for name, value in job.item.fields.items() if name.startswith(METAFIELDS)})
+    if job.step == Step.COMPANY_ASSIGN:
+        payload.text(payload.obj(result, "companyContact"), "id", "companyContact")
+        return over(current, {COMPANY: job.item.fields[COMPANY]})
     if job.step in _ADDRESS_STEPS:
         address = payload.obj(result, "address")
         handles = {"address_id": payload.text(address, "id", "address")}
@@ -60,7 +69,7 @@ def _plan(item: WriteItem, marker: str) -> Job | None:
     if item.current is None:
         return Job(item, Step.CREATE, {"i": _create_input(item.fields, marker)})
     gid = global_id("Customer", item.current.key)
-    for wanted in (_update, _clear_metafields, email_consent, sms_consent, _address, tags):
+    for wanted in (_update, _clear_metafields, email_consent, sms_consent, _company, _address, tags):
         job = wanted(item, item.current, gid, marker)
         if job is not None:
             return job
@@ -111,6 +120,12 @@ def sms_consent(item: WriteItem, current: Record, gid: str, _marker: str) -> Job
     if not isinstance(wish, bool) or not current.values.get("phone", True):
         return None
     return Job(item, Step.SMS_CONSENT, {"i": {"customerId": gid, "smsMarketingConsent": _consent(is_given=wish)}})
+
+
+def _company(item: WriteItem, _current: Record, gid: str, _marker: str) -> Job | None:
+    """A contact of the company wished for; which one that is, is known once it was found or made. Nobody is taken out
+    of the one before: their orders would go with it."""
+    return Job(item, Step.COMPANY_ASSIGN, {"c": gid}) if item.fields.get(COMPANY) else None
 
 
 def _address(item: WriteItem, current: Record, gid: str, _marker: str) -> Job | None:

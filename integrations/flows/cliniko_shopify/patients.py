@@ -6,7 +6,7 @@ from integrations.connectors.cliniko.decoding import custom_field_slug
 from integrations.connectors.cliniko.patients import PATIENTS
 from integrations.connectors.shopify.customers import CUSTOMERS
 from integrations.core.matching import Matching, NaturalKey
-from integrations.core.records import OnConflict, Record
+from integrations.core.records import Note, OnConflict, Record
 from integrations.core.rules import Choice, Context, FreeText, Rule
 from integrations.core.values import Value
 from integrations.flows.kind import Derived, FlowKind, Verdict
@@ -72,7 +72,10 @@ def _no_name(fields: Mapping[str, Value], _: Context) -> Verdict | None:
 
 
 def _finish(fields: dict[str, Value], context: Context) -> dict[str, Value]:
-    """No address without a line of it, no consent without the channel it is for, no province the shop cannot know."""
+    """No address without a line of it, no consent without the channel it is for, no province the shop cannot know; and
+    no company in the address that becomes one of the shop's."""
+    if "company" in fields and context.settings["company_as"] == "b2b":
+        fields.pop("address.company", None)
     if not any(fields.get(name) for name in ADDRESS) and not fields.get("address.company"):
         fields.update(dict.fromkeys(name for name in ADDRESS_ALL if name in fields))
     if "address.provinceCode" in fields and not _is_province(fields):
@@ -104,7 +107,25 @@ def _company(settings: Mapping[str, str]) -> Sequence[Rule]:
     name = settings.get("company_field", "").strip()
     if not name:
         return ()
-    return (Rule("address.company", f"custom_fields.{custom_field_slug(name)}", ("single_line",)),)
+    source = f"custom_fields.{custom_field_slug(name)}"
+    targets = ("company", "address.company") if settings.get("company_as") == "b2b" else ("address.company",)
+    return tuple(Rule(target, source, ("single_line",)) for target in targets)
+
+
+def _applies(rule: Rule, context: Context) -> bool:
+    """No company of the shop where the shop was not seen to keep any."""
+    return rule.target != "company" or _has_companies(context)
+
+
+def _has_companies(context: Context) -> bool:
+    return context.target.get("b2b") == "yes"
+
+
+def _company_told(fields: Mapping[str, Value], context: Context) -> Sequence[Note]:
+    """The clinic wished for a company of the shop, and the shop has none to offer."""
+    if context.settings["company_as"] != "b2b" or _has_companies(context) or not fields.get("address.company"):
+        return ()
+    return (Note("company.as_address", "address.company"),)
 
 
 PATIENTS_TO_CUSTOMERS = FlowKind(
@@ -181,6 +202,13 @@ PATIENTS_TO_CUSTOMERS = FlowKind(
             "Custom field that holds the company",
             "The name as it stands in the practice system. The agency owner must release it first.",
         ),
+        Choice(
+            "company_as",
+            "What the company becomes",
+            (("address", "Into the address"), ("b2b", "As a company of the shop, where its plan allows")),
+            "Customers of a company of the shop are its contacts, and the shop can no longer merge them. A shop without "
+            "companies gets the address.",
+        ),
     ),
     derived=(
         Derived("address_2_and_3", "Address lines 2 and 3", _lines_2_and_3),
@@ -192,4 +220,6 @@ PATIENTS_TO_CUSTOMERS = FlowKind(
     finish=_finish,
     gone=_gone,
     extra_rules=_company,
+    applies=_applies,
+    tells=_company_told,
 )
