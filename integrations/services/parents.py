@@ -8,16 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from django.conf import settings
-from django.db.models import Q
 
 from integrations.core.lines import Line
 from integrations.core.values import Value, as_lines
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Parent
-from integrations.models import IN_FLIGHT, Delivery, DeliveryState, Flow, Link, Mode, Run, RunState
+from integrations.models import IN_FLIGHT, Delivery, DeliveryState, Flow, Mode, Run, RunState
 from integrations.services import settlement
 from integrations.services.batch import Batch
-from integrations.services.children import MISSING, waits_for
+from integrations.services.children import MISSING, name_of, targets_of
 from integrations.services.claims import Item
 from integrations.services.jobs import Job
 from tenants.walls import app_now
@@ -33,7 +32,7 @@ def resolve(batch: Batch) -> None:
         if not asked:
             continue
         with batch.tx():
-            known = _targets(batch.job, parent, {key for keys in asked.values() for key in keys})
+            known = targets_of(batch.job, parent, {key for keys in asked.values() for key in keys})
         missing = {key for keys in asked.values() for key in keys} - known.keys()
         drops = _drops(batch.job, parent)
         coming = _coming(batch, parent, missing) if missing and not drops else set()
@@ -53,7 +52,7 @@ def placed(job: Job, wanted: Mapping[str, Value]) -> tuple[dict[str, Value], tup
     made, missing = dict(wanted), []
     for parent in job.kind.parents:
         keys = _keys(made.get(parent.field))
-        known = _targets(job, parent, keys) if keys else {}
+        known = targets_of(job, parent, keys) if keys else {}
         if keys - known.keys() and not _drops(job, parent):
             missing.append(parent.field)
         elif keys:
@@ -74,21 +73,6 @@ def _keys(value: Value) -> set[str]:
     if isinstance(value, str):
         return {value} - {""}
     return {line.product for line in as_lines(value)} - {""}
-
-
-def _targets(job: Job, parent: Parent, keys: set[str]) -> dict[str, str]:
-    """Source key -> target key, for those that are linked; a merged record's key finds its survivor's link."""
-    asked = sorted(keys)
-    streams = {"source_stream": parent.source_stream, "target_stream": parent.target_stream}
-    there = Link.objects.filter(source_id=job.source.pk, target_id=job.target.pk, **streams)
-    if parent.is_reversed:
-        there = Link.objects.filter(source_id=job.target.pk, target_id=job.source.pk, **streams)
-        return dict(there.filter(target_key__in=asked).values_list("target_key", "source_key"))
-    found: dict[str, str] = {}
-    rows = there.filter(Q(source_key__in=asked) | Q(source_aliases__overlap=asked))
-    for key, aliases, target in rows.values_list("source_key", "source_aliases", "target_key"):
-        found |= dict.fromkeys(keys.intersection((key, *aliases)), target)
-    return found
 
 
 def _coming(batch: Batch, parent: Parent, keys: set[str]) -> set[str]:
@@ -122,8 +106,7 @@ def _put_off(batch: Batch, item: Item, parent: Parent, lost: Sequence[str], comi
         return settlement.postponed(item, batch.later(wait))
     if _choice(batch.job, parent) == "skip":
         return settlement.skipped(item, MISSING)
-    stream = parent.target_stream if parent.is_reversed else parent.source_stream
-    item.waits_for = [waits_for(stream, key, is_target=parent.is_reversed) for key in lost]
+    item.waits_for = [name_of(parent, key) for key in lost]
     return settlement.held(item, MISSING, detail=parent.field)
 
 
