@@ -13,7 +13,7 @@ from integrations.connectors.shopify.links import admin_page
 from integrations.connectors.shopify.lists import Listing, decoded, read_by_id, read_list, slices
 from integrations.connectors.shopify.markers import OPEN_FIELDS, custom_id, define, with_definition
 from integrations.connectors.shopify.operations import Selection, find_document
-from integrations.connectors.shopify.orders_decoding import Payment, decode_order
+from integrations.connectors.shopify.orders_decoding import Payment, as_dated, decode_order
 from integrations.connectors.shopify.orders_documents import (
     REFUND,
     order_selection,
@@ -90,7 +90,9 @@ def find(client: Client, wanted: Sequence[Wanted], fields: frozenset[str], marke
     orders = [one for one in wanted if not is_refund(one.fields)]
     markers = list(dict.fromkeys(one.marker for one in orders if one.marker))
     carried = with_definition(lambda: _look_up_all(client, markers, fields, marker), lambda: prepare(client, marker))
-    answers = {one.ref: Answer(carried.get(one.marker, ())) for one in orders}
+    answers = {
+        one.ref: Answer(tuple(as_dated(one.fields, record) for record in carried.get(one.marker, ()))) for one in orders
+    }
     return answers | (find_refunds(client, refunds, fields, marker) if refunds else {})
 
 

@@ -1,7 +1,7 @@
 """Orders are created in one call and brought over in converging steps, each with its own outcome."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +19,7 @@ from integrations.core.values import Value
 from tests.contract.desk import folder_of
 from tests.unit.connectors.shopify.bench import SHOP
 from tests.unit.connectors.shopify.orders_bench import (
+    AT,
     DUE,
     FIELDS,
     FREE,
@@ -238,6 +239,14 @@ def test_an_order_that_is_opened_again_is_opened() -> None:
     assert bring(client, invoice(closed=False), record)[1] == ["orderOpen"]
 
 
+def test_an_order_that_we_closed_is_opened_when_nothing_is_said_of_it_any_more() -> None:
+    client = ready()
+    record = made(client, invoice(closed=True))
+    end, steps = bring(client, invoice(closed=None), record)
+    assert steps == ["orderOpen"]
+    assert bring(client, invoice(closed=None), end)[1] == []
+
+
 def test_the_merchants_tags_stay() -> None:
     client = ready()
     record = made(client, invoice(**{"tag.invoice": True}))
@@ -293,6 +302,28 @@ def test_an_order_refunded_since_was_paid(wanted: str, current: str, settled: bo
     assert Payment.satisfied(wanted, current) is settled
 
 
+# -- dates ahead
+
+
+def test_a_date_ahead_of_the_shops_clock_is_fulfilled_by_the_moment_it_takes_instead() -> None:
+    """Shopify clamps it; without this the order would differ from its invoice for ever, and take no payment."""
+    client = ready()
+    wish = invoice(processedAt=AT + timedelta(days=3650))
+    record = made(client, wish)
+    [answer] = look(client, wish).values()
+    for seen in (record, *answer.by_marker):
+        assert seen.values["processedAt"] == wish["processedAt"]
+
+
+def test_a_date_that_somebody_moved_is_told_as_it_is() -> None:
+    client = ready()
+    record = made(client, invoice())
+    order_row(client, record.key)["processedAt"] = "2026-01-01T00:00:00Z"
+    [answer] = look(client, invoice()).values()
+    [found] = answer.by_marker
+    assert found.values["processedAt"] == datetime(2026, 1, 1, tzinfo=UTC)
+
+
 # -- cancelling
 
 
@@ -325,7 +356,7 @@ def test_a_cancelling_confirmed_while_it_was_refused_is_done() -> None:
     assert written.error is None and written.record is not None and written.record.values["cancelled"] is True
 
 
-@pytest.mark.parametrize("changes", [{"cancelled": False}, {"payment": "paid"}])
+@pytest.mark.parametrize("changes", [{"cancelled": False}, {"cancelled": None}, {"payment": "paid"}])
 def test_a_cancelled_order_stays_so(changes: Mapping[str, Any]) -> None:
     client = ready()
     record, _ = bring(client, invoice(cancelled=True), made(client, invoice()))
