@@ -8,7 +8,7 @@ notes of their order's refunds.
 from collections.abc import Iterable, Mapping, Sequence
 
 from integrations.connectors.base import Answer, Ask, Field, Page, Stream, Wanted
-from integrations.connectors.shopify.call import read
+from integrations.connectors.shopify.call import affordable, read
 from integrations.connectors.shopify.links import admin_page
 from integrations.connectors.shopify.lists import Listing, decoded, read_by_id, read_list, slices
 from integrations.connectors.shopify.markers import OPEN_FIELDS, custom_id, define, with_definition
@@ -102,13 +102,17 @@ def _look_up_all(
     listing, selected = _listing(client, MOST_IDS), order_selection(fields | {marker})
     found: dict[str, tuple[Record, ...]] = {}
     for some in slices(markers, MOST_LOOKUPS):
-        identifiers = {f"i{number}": custom_id(marker, value) for number, value in enumerate(some)}
-        answered = read(client, find_document(len(some), selected), identifiers, cost=len(some) * selected.objects)
-        for number, value in enumerate(some):
-            row = payload.optional_obj(answered.data, f"m{number}", "data")
-            if row is not None:
-                found[value] = (decoded(row, listing, selected),)
+        found |= affordable(some, lambda part: _look_up(client, part, listing, selected, marker))
     return found
+
+
+def _look_up(
+    client: Client, markers: Sequence[str], listing: Listing, selected: Selection, marker: str
+) -> dict[str, tuple[Record, ...]]:
+    identifiers = {f"i{number}": custom_id(marker, value) for number, value in enumerate(markers)}
+    answered = read(client, find_document(len(markers), selected), identifiers, cost=len(markers) * selected.objects)
+    rows = {value: payload.optional_obj(answered.data, f"m{number}", "data") for number, value in enumerate(markers)}
+    return {value: (decoded(row, listing, selected),) for value, row in rows.items() if row is not None}
 
 
 def prepare(client: Client, marker: str) -> None:
