@@ -35,11 +35,14 @@ def resolve(batch: Batch) -> None:
             known = targets_of(batch.job, parent, {key for keys in asked.values() for key in keys})
         missing = {key for keys in asked.values() for key in keys} - known.keys()
         drops = _drops(batch.job, parent)
-        coming = _coming(batch, parent, missing) if missing and not drops else set()
+        coming, due = _coming(batch, parent, missing) if missing else (set(), set())
         for item, keys in asked.items():
             lost = sorted(keys - known.keys())
-            if lost and not drops:
-                batch.finish(item, _put_off(batch, item, parent, lost, coming))
+            if lost and _may_wait(item, lost, coming, due if drops else set()):
+                wait = min(LONGEST_WAIT_S, settings.SUTURE_PARENT_WAIT_S * 2**item.looks)
+                batch.finish(item, settlement.postponed(item, batch.later(wait)))
+            elif lost and not drops:
+                batch.finish(item, _put_off(batch, item, parent, lost))
             else:
                 item.wanted[parent.field] = _placed(item.wanted[parent.field], known, batch.job)
     for item in batch.items:
@@ -75,8 +78,8 @@ def _keys(value: Value) -> set[str]:
     return {line.product for line in as_lines(value)} - {""}
 
 
-def _coming(batch: Batch, parent: Parent, keys: set[str]) -> set[str]:
-    """Those of the keys that are on their way without anybody's help. Flows that would bring the others are due now."""
+def _coming(batch: Batch, parent: Parent, keys: set[str]) -> tuple[set[str], set[str]]:
+    """Those of the keys that are on their way without anybody's help, and those whose flows are due now to bring them."""
     job = batch.job
     with batch.tx():
         ends = (job.target.pk, job.source.pk) if parent.is_reversed else (job.source.pk, job.target.pk)
@@ -87,9 +90,9 @@ def _coming(batch: Batch, parent: Parent, keys: set[str]) -> set[str]:
             and kind.target.name == parent.target_stream
         ]
         if not flows:
-            return set()
+            return set(), set()
         if Run.objects.filter(flow__in=flows, state=RunState.RUNNING).exists():
-            return keys
+            return keys, set()
         under_way = Delivery.objects.filter(flow__in=flows, state__in=(DeliveryState.WAITING, *IN_FLIGHT))
         column = "target_key" if parent.is_reversed else "source_key"
         coming = set(under_way.filter(**{f"{column}__in": sorted(keys)}).values_list(column, flat=True))
@@ -97,13 +100,18 @@ def _coming(batch: Batch, parent: Parent, keys: set[str]) -> set[str]:
             Flow.objects.filter(pk__in=[flow.pk for flow in flows], next_due_at__gt=app_now()).update(
                 next_due_at=app_now()
             )
-    return coming
+    return coming, keys - coming
 
 
-def _put_off(batch: Batch, item: Item, parent: Parent, lost: Sequence[str], coming: set[str]) -> settlement.Result:
-    if coming.issuperset(lost) and item.looks < WAITS_MAX:
-        wait = min(LONGEST_WAIT_S, settings.SUTURE_PARENT_WAIT_S * 2**item.looks)
-        return settlement.postponed(item, batch.later(wait))
+def _may_wait(item: Item, lost: Sequence[str], coming: set[str], due: set[str]) -> bool:
+    """Whether to wait a little for what is coming, and once for what is ``due``: what is left out of a record is missing
+    for ever. What may have been sent is not put off: it is looked up first."""
+    if item.was_uncertain or item.looks >= WAITS_MAX:
+        return False
+    return (coming | due if not item.looks else coming).issuperset(lost)
+
+
+def _put_off(batch: Batch, item: Item, parent: Parent, lost: Sequence[str]) -> settlement.Result:
     if _choice(batch.job, parent) == "skip":
         return settlement.skipped(item, MISSING)
     item.waits_for = [name_of(parent, key) for key in lost]

@@ -94,3 +94,20 @@ def test_an_invoice_of_a_survivor_follows_the_link_that_the_merge_gives_it(till:
     till.sync_all()
     assert key not in till.held()
     assert len(till.shop.orders) == 1
+
+
+def test_an_order_is_made_without_a_customer_only_where_none_will_come(house: House):
+    """The patient is new and not read yet: what is left out now would be missing for ever."""
+    with stage(house.harbour) as till, override_settings(SUTURE_PARENT_WAIT_S=0.2):
+        till.join("invoices-to-orders", missing_customer="drop")
+        patient = str(till.world.add_patient(**MIA))
+        nobody = str(till.world.add_patient(first_name="No", last_name="Mail", email=None))
+        for one in (patient, nobody):
+            bills.add_invoice(till.world, [{"price": "50", "rate": 0}], status=20, patient_id=one)
+        read_only(till)
+        drain(till)
+        assert not till.shop.orders
+        till.sync_all()
+        assert sorted(str(order["customer"]) for order in till.shop.orders.values()) == sorted(
+            [till.links()[patient], "None"]
+        )
