@@ -13,7 +13,7 @@ from integrations.connectors.shopify.orders import ORDERS, admin_url
 from integrations.connectors.shopify.orders_decoding import Payment
 from integrations.connectors.shopify.sandbox import forget_definitions
 from integrations.connectors.shopify.sandbox_call import Refusal
-from integrations.core.errors import AccountError, Rejected, Uncertain
+from integrations.core.errors import AccountError, Rejected, Throttled, Uncertain
 from integrations.core.lines import Line
 from integrations.core.values import Value
 from tests.contract.desk import folder_of
@@ -435,3 +435,14 @@ def test_the_admin_link_is_of_the_order() -> None:
 def test_what_is_set_once_is_named_so() -> None:
     fixed = {known.name for known in ORDERS.fields if known.fixed}
     assert {"lines", "total", "tax", "currency", "processedAt", "refund.order", "refund.amount"} <= fixed
+
+
+@pytest.mark.parametrize(
+    "words", ["Exceeded the limit of 5 orders per minute", "Too many orders. Try again later.", "Rate limit reached"]
+)
+def test_a_trial_shop_that_takes_five_orders_a_minute_gets_the_others_later(words: str) -> None:
+    client = ready()
+    client.sandbox.refuse_next(SHOP, Refusal("orderCreate", skip=1, user_error={"field": ["order"], "message": words}))
+    first, second = write(client, *(item(invoice(ref=ref)) for ref in "12"))
+    assert first.record is not None
+    assert isinstance(second.error, Throttled) and second.error.code == "shopify.throttled"
