@@ -12,12 +12,14 @@ def business_instant(day: date, written_at: datetime | None, zone: str) -> datet
 
     Read back in the same zone it is always that day: no change to or from summer time touches noon.
     """
-    place = ZoneInfo(zone)
-    if written_at is not None and written_at.astimezone(place).date() == day:
+    if written_at is not None and business_date(written_at, zone) == day:
         return written_at.astimezone(UTC)
-    return datetime.combine(day, NOON, tzinfo=place).astimezone(UTC)
+    return datetime.combine(day, NOON, tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
 
-def business_date(instant: datetime, zone: str) -> date:
-    """The day that an instant falls on in ``zone``."""
-    return instant.astimezone(ZoneInfo(zone)).date()
+def business_date(instant: datetime, zone: str) -> date | None:
+    """The day that an instant falls on in ``zone``; None where the calendar ends before it does."""
+    try:
+        return instant.astimezone(ZoneInfo(zone)).date()
+    except OverflowError:
+        return None

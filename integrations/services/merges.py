@@ -6,6 +6,7 @@ from django.db.models import Q
 
 from integrations.core.records import Record
 from integrations.models import Link, LinkState
+from integrations.services.children import in_turn, waits_for, wake
 from integrations.services.jobs import Job
 from integrations.services.synclog import Log
 
@@ -33,11 +34,13 @@ def follow(job: Job, merged: Sequence[Record], log: Log) -> None:
     for gone_key, survivor in into.items():
         link = links.get(gone_key)
         if link is None:
+            _answer_for(links.get(survivor), gone_key)
             log.add(gone_key, "skip", "skipped", code="record.merged")
         elif survivor in links:
             log.add(gone_key, "move", "held", target_key=link.target_key, code="record.merged_both_linked")
         else:
             _repoint(job, link, survivor)
+            _send_on(link, survivor)
             links[survivor] = links.pop(gone_key)
             log.add(survivor, "move", "ok", target_key=link.target_key, code="record.merged")
 
@@ -56,3 +59,17 @@ def _repoint(job: Job, link: Link, survivor: str) -> None:
     link.source_key = survivor
     link.save(update_fields=["source_key", "source_aliases"])
     LinkState.objects.filter(link=link).update(source_key=survivor, wish=b"", source_version="")
+
+
+def _answer_for(link: Link | None, gone_key: str) -> None:
+    """A record that never was at the target is by now the survivor, and what refers to it refers to the survivor."""
+    if link is None or gone_key in link.source_aliases:
+        return
+    link.source_aliases = [*link.source_aliases, gone_key]
+    link.save(update_fields=["source_aliases"])
+    _send_on(link, gone_key)
+
+
+def _send_on(link: Link, key: str) -> None:
+    in_turn()
+    wake([waits_for(link.source_stream, key)])

@@ -8,16 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from django.conf import settings
-from django.db.models import Q
 
 from integrations.core.lines import Line
 from integrations.core.values import Value, as_lines
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Parent
-from integrations.models import IN_FLIGHT, Delivery, DeliveryState, Flow, Link, Mode, Run, RunState
+from integrations.models import IN_FLIGHT, Delivery, DeliveryState, Flow, Mode, Run, RunState
 from integrations.services import settlement
 from integrations.services.batch import Batch
-from integrations.services.children import MISSING, waits_for
+from integrations.services.children import MISSING, name_of, targets_of
 from integrations.services.claims import Item
 from integrations.services.jobs import Job
 from tenants.walls import app_now
@@ -33,14 +32,17 @@ def resolve(batch: Batch) -> None:
         if not asked:
             continue
         with batch.tx():
-            known = _targets(batch.job, parent, {key for keys in asked.values() for key in keys})
+            known = targets_of(batch.job, parent, {key for keys in asked.values() for key in keys})
         missing = {key for keys in asked.values() for key in keys} - known.keys()
         drops = _drops(batch.job, parent)
-        coming = _coming(batch, parent, missing) if missing and not drops else set()
+        coming, due = _coming(batch, parent, missing) if missing else (set(), set())
         for item, keys in asked.items():
             lost = sorted(keys - known.keys())
-            if lost and not drops:
-                batch.finish(item, _put_off(batch, item, parent, lost, coming))
+            if lost and _may_wait(item, lost, coming, due if drops else set()):
+                wait = min(LONGEST_WAIT_S, settings.SUTURE_PARENT_WAIT_S * 2**item.looks)
+                batch.finish(item, settlement.postponed(item, batch.later(wait)))
+            elif lost and not drops:
+                batch.finish(item, _put_off(batch, item, parent, lost))
             else:
                 item.wanted[parent.field] = _placed(item.wanted[parent.field], known, batch.job)
     for item in batch.items:
@@ -53,7 +55,7 @@ def placed(job: Job, wanted: Mapping[str, Value]) -> tuple[dict[str, Value], tup
     made, missing = dict(wanted), []
     for parent in job.kind.parents:
         keys = _keys(made.get(parent.field))
-        known = _targets(job, parent, keys) if keys else {}
+        known = targets_of(job, parent, keys) if keys else {}
         if keys - known.keys() and not _drops(job, parent):
             missing.append(parent.field)
         elif keys:
@@ -76,23 +78,8 @@ def _keys(value: Value) -> set[str]:
     return {line.product for line in as_lines(value)} - {""}
 
 
-def _targets(job: Job, parent: Parent, keys: set[str]) -> dict[str, str]:
-    """Source key -> target key, for those that are linked; a merged record's key finds its survivor's link."""
-    asked = sorted(keys)
-    streams = {"source_stream": parent.source_stream, "target_stream": parent.target_stream}
-    there = Link.objects.filter(source_id=job.source.pk, target_id=job.target.pk, **streams)
-    if parent.is_reversed:
-        there = Link.objects.filter(source_id=job.target.pk, target_id=job.source.pk, **streams)
-        return dict(there.filter(target_key__in=asked).values_list("target_key", "source_key"))
-    found: dict[str, str] = {}
-    rows = there.filter(Q(source_key__in=asked) | Q(source_aliases__overlap=asked))
-    for key, aliases, target in rows.values_list("source_key", "source_aliases", "target_key"):
-        found |= dict.fromkeys(keys.intersection((key, *aliases)), target)
-    return found
-
-
-def _coming(batch: Batch, parent: Parent, keys: set[str]) -> set[str]:
-    """Those of the keys that are on their way without anybody's help. Flows that would bring the others are due now."""
+def _coming(batch: Batch, parent: Parent, keys: set[str]) -> tuple[set[str], set[str]]:
+    """Those of the keys that are on their way without anybody's help, and those whose flows are due now to bring them."""
     job = batch.job
     with batch.tx():
         ends = (job.target.pk, job.source.pk) if parent.is_reversed else (job.source.pk, job.target.pk)
@@ -103,9 +90,9 @@ def _coming(batch: Batch, parent: Parent, keys: set[str]) -> set[str]:
             and kind.target.name == parent.target_stream
         ]
         if not flows:
-            return set()
+            return set(), set()
         if Run.objects.filter(flow__in=flows, state=RunState.RUNNING).exists():
-            return keys
+            return keys, set()
         under_way = Delivery.objects.filter(flow__in=flows, state__in=(DeliveryState.WAITING, *IN_FLIGHT))
         column = "target_key" if parent.is_reversed else "source_key"
         coming = set(under_way.filter(**{f"{column}__in": sorted(keys)}).values_list(column, flat=True))
@@ -113,17 +100,21 @@ def _coming(batch: Batch, parent: Parent, keys: set[str]) -> set[str]:
             Flow.objects.filter(pk__in=[flow.pk for flow in flows], next_due_at__gt=app_now()).update(
                 next_due_at=app_now()
             )
-    return coming
+    return coming, keys - coming
 
 
-def _put_off(batch: Batch, item: Item, parent: Parent, lost: Sequence[str], coming: set[str]) -> settlement.Result:
-    if coming.issuperset(lost) and item.looks < WAITS_MAX:
-        wait = min(LONGEST_WAIT_S, settings.SUTURE_PARENT_WAIT_S * 2**item.looks)
-        return settlement.postponed(item, batch.later(wait))
+def _may_wait(item: Item, lost: Sequence[str], coming: set[str], due: set[str]) -> bool:
+    """Whether to wait a little for what is coming, and once for what is ``due``: what is left out of a record is missing
+    for ever. What may have been sent is not put off: it is looked up first."""
+    if item.was_uncertain or item.looks >= WAITS_MAX:
+        return False
+    return (coming | due if not item.looks else coming).issuperset(lost)
+
+
+def _put_off(batch: Batch, item: Item, parent: Parent, lost: Sequence[str]) -> settlement.Result:
     if _choice(batch.job, parent) == "skip":
         return settlement.skipped(item, MISSING)
-    stream = parent.target_stream if parent.is_reversed else parent.source_stream
-    item.waits_for = [waits_for(stream, key, is_target=parent.is_reversed) for key in lost]
+    item.waits_for = [name_of(parent, key) for key in lost]
     return settlement.held(item, MISSING, detail=parent.field)
 
 

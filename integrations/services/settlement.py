@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from django.db import connection as database
 
 from integrations.models import OPEN, Delivery, DeliveryState, Link, LinkState
-from integrations.services.children import waits_for, wake
+from integrations.services.children import in_turn, linked_since, waits_for, wake
 from integrations.services.claims import Item
 from integrations.services.counts import Moves, bucket_of
 from integrations.services.jobs import Job
@@ -132,7 +132,16 @@ def settle(job: Job, results: Sequence[Result], *, duration_ms: int | None = Non
             )
     moves.save()
     log.save()
+    _send_on(job, mine)
     return counts
+
+
+def _send_on(job: Job, results: Sequence[Result]) -> None:
+    """What is held for a parent whose link was made since it was looked for, by this very batch perhaps, waits again."""
+    names = {name for result in results if result.state is DeliveryState.HELD for name in result.item.waits_for}
+    if names:
+        in_turn()
+        wake(linked_since(job, names))
 
 
 def _superseded(job: Job, results: list[Result]) -> list[Result]:
@@ -185,6 +194,7 @@ def make_links(job: Job, items: Sequence[Item]) -> set[int]:
     new = [item for item in items if item.link_id is None and item.target_key]
     if not new:
         return set()
+    in_turn()
     pair = (job.source.pk, job.target.pk, job.source_stream.name, job.target_stream.name)
     now = app_now()
     made = insert_rows(

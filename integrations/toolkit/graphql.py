@@ -79,15 +79,18 @@ class Cost:
 class Costs:
     """What operations were seen to request, so that the budget is asked for the right amount.
 
-    ``name`` should carry whatever changes the price: ``customers_by_id*10``.
+    ``name`` should carry whatever changes the price: ``customers_by_id*10``. ``most`` is what one document may ask for:
+    one that asked for more was refused, and is no reason to wait for more than a budget ever holds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
         self._seen: dict[str, int] = {}
+        self._most = most
 
     def expect(self, name: str, otherwise: int) -> int:
         """The dearest this operation was, or the caller's guess."""
-        return self._seen.get(name, otherwise)
+        seen = self._seen.get(name, otherwise)
+        return seen if self._most is None else min(seen, self._most)
 
     def learn(self, name: str, requested: int | None) -> None:
         """Remembers a price the vendor named."""

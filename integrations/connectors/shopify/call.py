@@ -6,8 +6,9 @@ are looked at here and go no further.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
+from typing import TypeVar
 
 from integrations.connectors.shopify.once import key_error
 from integrations.core.errors import AccountError, Rejected, SyncError, VendorChanged
@@ -19,15 +20,20 @@ from integrations.toolkit.payload import Json
 API_VERSION = "2026-10"
 PATH = f"/admin/api/{API_VERSION}/graphql.json"
 MOST_POINTS = 1000  # one document may ask for no more, on any plan
+_TOO_DEAR = "MAX_COST_EXCEEDED"
+
+_Thing = TypeVar("_Thing")
+_Key = TypeVar("_Key")
+_Found = TypeVar("_Found")
 
 CODES: Mapping[str, Meaning] = {
     "THROTTLED": Meaning.THROTTLED,
     "ACCESS_DENIED": Meaning.DENIED,
     "INTERNAL_SERVER_ERROR": Meaning.OUTAGE,
     "TIMEOUT": Meaning.OUTAGE,
-    "MAX_COST_EXCEEDED": Meaning.OURS,
+    _TOO_DEAR: Meaning.OURS,
 }
-COSTS = graphql.Costs()
+COSTS = graphql.Costs(most=MOST_POINTS)
 
 _PROTECTED = re.compile(r"not approved to (?:use|access)", re.IGNORECASE)
 _SCOPE = re.compile(r"\b(?:read|write)_[a-z_]{2,60}\b")
@@ -73,6 +79,25 @@ def read(client: Client, document: str, variables: Mapping[str, object], *, cost
     if served != API_VERSION:
         raise VendorChanged("shopify.version_changed", asked=API_VERSION, served=served)
     return outcome
+
+
+def is_too_dear(error: SyncError) -> bool:
+    """Whether Shopify ran nothing because the document asked for more points than one may."""
+    return error.facts.get("vendor_code") == _TOO_DEAR
+
+
+def affordable(
+    things: Sequence[_Thing], ask: Callable[[Sequence[_Thing]], Mapping[_Key, _Found]]
+) -> dict[_Key, _Found]:
+    """What ``ask`` answers of these things, by halves where together they are too dear: how Shopify prices lists is not
+    published. Raises what ``ask`` raises."""
+    try:
+        return dict(ask(things))
+    except SyncError as error:
+        if not is_too_dear(error) or len(things) < 2:
+            raise
+    half = len(things) // 2
+    return affordable(things[:half], ask) | affordable(things[half:], ask)
 
 
 def served_version(reply: Reply) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from integrations.connectors.base import Answer, Ask, Field, Page, Stream, Wanted
 from integrations.connectors.shopify.bulk_customers import BULK
-from integrations.connectors.shopify.call import read
+from integrations.connectors.shopify.call import affordable, read
 from integrations.connectors.shopify.company_names import CompanyName
 from integrations.connectors.shopify.decoding import decode
 from integrations.connectors.shopify.links import admin_page
@@ -85,7 +85,7 @@ def _look_up_all(
 ) -> dict[_Question, Record | None]:
     answers: dict[_Question, Record | None] = {}
     for some in slices(questions, MOST_LOOKUPS):
-        answers |= _look_up(client, some, selected, marker)
+        answers |= affordable(some, lambda part: _look_up(client, part, selected, marker))
     return answers
 
 

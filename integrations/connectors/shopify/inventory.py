@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from integrations.connectors.base import Answer, Field, Stream, Wanted
-from integrations.connectors.shopify.call import read
+from integrations.connectors.shopify.call import affordable, read
 from integrations.connectors.shopify.decoding import global_id, number_of
 from integrations.connectors.shopify.inventory_documents import (
     BY_ITEM_POINTS,
@@ -40,7 +40,7 @@ def find(client: Client, wanted: Sequence[Wanted], fields: frozenset[str], marke
     places = {one.ref: place for one in wanted if (place := _place(one.fields)) is not None}
     levels: dict[_Place, Record] = {}
     for some in slices(list(dict.fromkeys(places.values())), MOST_LEVELS):
-        levels |= _of_products(client, some)
+        levels |= affordable(some, lambda part: _of_products(client, part))
     found = {ref: levels[place] for ref, place in places.items() if place in levels}
     return {one.ref: Answer((found[one.ref],)) if one.ref in found else Answer() for one in wanted}
 
@@ -76,7 +76,7 @@ def read_many(client: Client, keys: Sequence[str], fields: frozenset[str]) -> Ma
     """
     found: dict[str, Record] = {}
     for some in slices(list(dict.fromkeys(keys)), MOST_LEVELS):
-        found |= _of_items(client, some)
+        found |= affordable(some, lambda part: _of_items(client, part))
     return found
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from integrations.connectors.base import Ask, Page
-from integrations.connectors.shopify.call import read
+from integrations.connectors.shopify.call import affordable, is_too_dear, read
 from integrations.connectors.shopify.decoding import global_id, number_of
 from integrations.connectors.shopify.operations import Selection, nodes_document, page_document
 from integrations.connectors.shopify.passes import Place
@@ -45,9 +45,7 @@ def read_list(client: Client, ask: Ask, place: str | None, *, listing: Listing, 
     here = Place.of(place, ask.since)
     document = page_document(listing.root, here.sort_key, selected)
     query = " ".join(filter(None, (listing.condition, here.query()))) or None
-    variables = {"first": listing.size, "after": here.after, "query": query}
-    estimate = 3 + listing.size * selected.objects * 0.1
-    answered = read(client, document, variables, cost=estimate, bears=listing.bears)
+    answered, size = _page(client, document, {"after": here.after, "query": query}, listing, selected)
     connection = payload.obj(answered.data, listing.root, "data")
     rows = payload.items(connection, "nodes", listing.root)
     records, inside, broken = _decode_all(rows, listing, selected, withheld_names(answered))
@@ -55,8 +53,26 @@ def read_list(client: Client, ask: Ask, place: str | None, *, listing: Listing, 
     now = http_instant(answered.reply.headers.get("date", "")) if place is None else None
     onward = None
     if payload.flag(info, "hasNextPage", "pageInfo"):
-        onward = here.onward(payload.text(info, "endCursor", "pageInfo"), records, now, listing.size)
+        onward = here.onward(payload.text(info, "endCursor", "pageInfo"), records, now, size)
     return Page([*records, *inside], onward.text() if onward else None, now, None, broken)
+
+
+def _page(
+    client: Client, document: str, variables: Mapping[str, object], listing: Listing, selected: Selection
+) -> tuple[Outcome, int]:
+    """One page of as many rows as one document may ask for, and how many those are: the listing's size, halved as often as
+    Shopify finds it too dear, and kept for as long as the client lives."""
+    known = client.memo.get(document)
+    size = known if isinstance(known, int) else listing.size
+    while True:
+        estimate = 3 + size * selected.objects * 0.1
+        try:
+            return read(client, document, {"first": size, **variables}, cost=estimate, bears=listing.bears), size
+        except SyncError as error:
+            if not is_too_dear(error) or size == 1:
+                raise
+        size //= 2
+        client.memo[document] = size
 
 
 def _decode_all(
@@ -79,18 +95,24 @@ def read_by_id(client: Client, keys: Sequence[str], *, listing: Listing, selecte
 
     Raises Rejected if one cannot be decoded: absence would say that it is gone.
     """
+
+    def ask(some: Sequence[str]) -> Mapping[str, Record]:
+        return _by_id(client, some, listing, selected)
+
     found: dict[str, Record] = {}
     for some in slices(list(dict.fromkeys(keys)), listing.size):
-        variables = {"ids": [global_id(selected.kind, key) for key in some]}
-        document = nodes_document(len(some), selected)
-        cost = 1 + len(some) * selected.objects
-        answered = read(client, document, variables, cost=cost, bears=listing.bears)
-        denied = withheld_names(answered)
-        for row in payload.as_list(answered.data.get("nodes"), "nodes"):
-            if row is not None and row != {}:
-                record = decoded(payload.as_object(row, "nodes"), listing, selected, denied)
-                found[record.key] = record
+        found |= affordable(some, ask)
     return found
+
+
+def _by_id(client: Client, some: Sequence[str], listing: Listing, selected: Selection) -> dict[str, Record]:
+    variables = {"ids": [global_id(selected.kind, key) for key in some]}
+    document = nodes_document(len(some), selected)
+    answered = read(client, document, variables, cost=1 + len(some) * selected.objects, bears=listing.bears)
+    denied = withheld_names(answered)
+    rows = (row for row in payload.as_list(answered.data.get("nodes"), "nodes") if row is not None and row != {})
+    records = (decoded(payload.as_object(row, "nodes"), listing, selected, denied) for row in rows)
+    return {record.key: record for record in records}
 
 
 def decoded(row: payload.Json, listing: Listing, selected: Selection, denied: Collection[str] = ()) -> Record:

@@ -3,13 +3,16 @@ and the words go no further."""
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 from integrations.connectors.shopify.once import key_error
 from integrations.connectors.shopify.orders_documents import OrderStep
 from integrations.connectors.shopify.refusals import GONE, TAKEN, rejected
-from integrations.core.errors import SyncError
+from integrations.core.errors import SyncError, Throttled
 from integrations.toolkit.graphql import UserError
 
+_BUSY = re.compile(r"per minute|too many (?:orders|requests)|rate limit|try again later", re.IGNORECASE)
+_BUSY_FOR = timedelta(seconds=20)
 _EXCEEDS = re.compile(r"exceed|greater than|more than|over-?refund|cannot refund|not refundable", re.IGNORECASE)
 
 _BY_MEMBER: Mapping[str, str] = {
@@ -44,8 +47,11 @@ _LOOK_AGAIN = frozenset(
 def refused(errors: Sequence[UserError], step: str, *, marks: bool) -> SyncError:
     """The error for a mutation's ``userErrors``; the first that names something decides.
 
-    ``marks``: the marker was among what was sent.
+    ``marks``: the marker was among what was sent. Trial and development shops take five new orders a minute and do not say
+    how they refuse the sixth: by words at worst, and then it is nobody's fault.
     """
+    if step == OrderStep.CREATE and any(_BUSY.search(error.message) for error in errors):
+        return Throttled("shopify.throttled", datetime.now(UTC) + _BUSY_FOR)
     for error in errors:
         if (known := key_error(error.code, error.message)) is not None:
             return known

@@ -8,12 +8,12 @@ notes of their order's refunds.
 from collections.abc import Iterable, Mapping, Sequence
 
 from integrations.connectors.base import Answer, Ask, Field, Page, Stream, Wanted
-from integrations.connectors.shopify.call import read
+from integrations.connectors.shopify.call import affordable, read
 from integrations.connectors.shopify.links import admin_page
 from integrations.connectors.shopify.lists import Listing, decoded, read_by_id, read_list, slices
 from integrations.connectors.shopify.markers import OPEN_FIELDS, custom_id, define, with_definition
 from integrations.connectors.shopify.operations import Selection, find_document
-from integrations.connectors.shopify.orders_decoding import Payment, decode_order
+from integrations.connectors.shopify.orders_decoding import Payment, as_dated, decode_order
 from integrations.connectors.shopify.orders_documents import (
     REFUND,
     order_selection,
@@ -90,7 +90,9 @@ def find(client: Client, wanted: Sequence[Wanted], fields: frozenset[str], marke
     orders = [one for one in wanted if not is_refund(one.fields)]
     markers = list(dict.fromkeys(one.marker for one in orders if one.marker))
     carried = with_definition(lambda: _look_up_all(client, markers, fields, marker), lambda: prepare(client, marker))
-    answers = {one.ref: Answer(carried.get(one.marker, ())) for one in orders}
+    answers = {
+        one.ref: Answer(tuple(as_dated(one.fields, record) for record in carried.get(one.marker, ()))) for one in orders
+    }
     return answers | (find_refunds(client, refunds, fields, marker) if refunds else {})
 
 
@@ -100,13 +102,17 @@ def _look_up_all(
     listing, selected = _listing(client, MOST_IDS), order_selection(fields | {marker})
     found: dict[str, tuple[Record, ...]] = {}
     for some in slices(markers, MOST_LOOKUPS):
-        identifiers = {f"i{number}": custom_id(marker, value) for number, value in enumerate(some)}
-        answered = read(client, find_document(len(some), selected), identifiers, cost=len(some) * selected.objects)
-        for number, value in enumerate(some):
-            row = payload.optional_obj(answered.data, f"m{number}", "data")
-            if row is not None:
-                found[value] = (decoded(row, listing, selected),)
+        found |= affordable(some, lambda part: _look_up(client, part, listing, selected, marker))
     return found
+
+
+def _look_up(
+    client: Client, markers: Sequence[str], listing: Listing, selected: Selection, marker: str
+) -> dict[str, tuple[Record, ...]]:
+    identifiers = {f"i{number}": custom_id(marker, value) for number, value in enumerate(markers)}
+    answered = read(client, find_document(len(markers), selected), identifiers, cost=len(markers) * selected.objects)
+    rows = {value: payload.optional_obj(answered.data, f"m{number}", "data") for number, value in enumerate(markers)}
+    return {value: (decoded(row, listing, selected),) for value, row in rows.items() if row is not None}
 
 
 def prepare(client: Client, marker: str) -> None:

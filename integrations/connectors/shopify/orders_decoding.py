@@ -6,7 +6,8 @@ absent, and so are lines of which only the first page is here.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from datetime import date, datetime
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
 from integrations.connectors.shopify.decoding import global_id, metafield_values, number_of, tag_values
@@ -20,6 +21,7 @@ from integrations.toolkit import payload
 ORDER = "Order"
 PAID, UNPAID, REFUNDED = "paid", "unpaid", "refunded"
 _RATE_DIGITS = Decimal("0.0001")
+_CLAMPED_WITHIN = timedelta(minutes=5)  # of being made: two clocks of one shop
 
 # An open list: what it will hold one day says nothing about payment.
 _STATUS: Mapping[str, str] = {
@@ -73,6 +75,16 @@ def decode_order(row: payload.Json, selected: Selection, denied: Collection[str]
         handles=_handles(row),
         parents={"customers": str(values["customer"])} if values.get("customer") else {},
     )
+
+
+def as_dated(wish: Mapping[str, Value], record: Record) -> Record:
+    """The order with the date that was wished, where that lies ahead: Shopify takes the moment of making instead, and
+    never another, so that the order would differ from its wish for ever."""
+    wished, there, made_at = wish.get("processedAt"), record.values.get("processedAt"), record.created_at
+    if not isinstance(wished, datetime) or not isinstance(there, datetime) or made_at is None:
+        return record
+    is_clamped = wished > there and abs(there - made_at) <= _CLAMPED_WITHIN
+    return replace(record, values={**record.values, "processedAt": wished}) if is_clamped else record
 
 
 def _customer(row: payload.Json) -> Value:

@@ -25,7 +25,7 @@ from integrations.connectors.shopify.markers import (
 )
 from integrations.connectors.shopify.operations import Selection
 from integrations.connectors.shopify.orders_creating import Variants, create_input, variants_of
-from integrations.connectors.shopify.orders_decoding import ORDER, PAID, UNPAID, decode_order, due_day, gid
+from integrations.connectors.shopify.orders_decoding import ORDER, PAID, UNPAID, as_dated, decode_order, due_day, gid
 from integrations.connectors.shopify.orders_documents import (
     SHAPES,
     TERMS_TEMPLATES,
@@ -105,7 +105,8 @@ def _record(job: Job, result: payload.Json, withheld: Withheld, selected: Select
             answered = payload.obj(result, "node")
         case _:
             answered = payload.obj(result, "order")
-    return decode_order(answered, selected, {path[0] for path in withheld})
+    record = decode_order(answered, selected, {path[0] for path in withheld})
+    return as_dated(job.item.wanted, record) if job.step == OrderStep.CREATE else record
 
 
 def _confirmed(
@@ -178,12 +179,13 @@ def _tags(item: WriteItem, own: str) -> Job | None:
 
 
 def _cancel(item: WriteItem, current: Record, own: str) -> Job | None:
-    """Raises Rejected for a wish to bring a cancelled order back: Shopify cannot."""
-    is_cancelled = "cancelled" in current.handles
-    wish = item.fields.get("cancelled")
-    if wish is False and is_cancelled:
+    """Raises Rejected for a wish to bring a cancelled order back, also by saying nothing of it any more: Shopify cannot."""
+    if "cancelled" not in item.fields:
+        return None
+    is_cancelled, wish = "cancelled" in current.handles, item.fields["cancelled"] is True
+    if is_cancelled and not wish:
         raise Rejected("shopify.order_cancelled_already", field="cancelled")
-    if wish is not True or is_cancelled:
+    if is_cancelled or not wish:
         return None
     return Job(item, OrderStep.CANCEL, {"c": own, "i": CANCEL_NOTE})
 
@@ -220,9 +222,10 @@ def _terms(client: Client, item: WriteItem, current: Record, own: str) -> Job | 
 
 
 def _closing(item: WriteItem, current: Record, own: str) -> Job | None:
-    """A cancelled order is closed by itself, and stays so."""
-    wish = item.fields.get("closed")
-    if not isinstance(wish, bool) or (not wish and "cancelled" in current.handles):
+    """A cancelled order is closed by itself, and stays so. One that we closed is opened where that is wished no more."""
+    wish = item.fields.get("closed") is True
+    is_closed = current.values.get("closed") is True
+    if "closed" not in item.fields or wish == is_closed or (is_closed and "cancelled" in current.handles):
         return None
     return Job(item, OrderStep.CLOSE if wish else OrderStep.OPEN, {"i": {"id": own}})
 

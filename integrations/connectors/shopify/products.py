@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from integrations.connectors.base import Answer, Ask, Field, Page, Stream, Wanted
 from integrations.connectors.shopify.bulk_products import BULK
-from integrations.connectors.shopify.call import read
+from integrations.connectors.shopify.call import affordable, read
 from integrations.connectors.shopify.links import admin_page
 from integrations.connectors.shopify.lists import Listing, read_by_id, read_list, slices, withheld_names
 from integrations.connectors.shopify.markers import OPEN_FIELDS, custom_id, define, with_definition
@@ -86,7 +86,7 @@ def _look_up_all(
     selected = product_selection(fields)
     answers: dict[_Question, tuple[Record, ...]] = {}
     for some in slices(questions, MOST_LOOKUPS):
-        answers |= _look_up(client, some, selected, marker)
+        answers |= affordable(some, lambda part: _look_up(client, part, selected, marker))
     return answers
 
 

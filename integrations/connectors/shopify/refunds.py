@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from integrations.connectors.base import Answer, Wanted
-from integrations.connectors.shopify.call import read
+from integrations.connectors.shopify.call import affordable, read
 from integrations.connectors.shopify.decoding import is_number, number_of
 from integrations.connectors.shopify.orders_decoding import ORDER, amount, gid, refunded_line
 from integrations.connectors.shopify.orders_documents import (
@@ -106,13 +106,15 @@ def read_refunds(client: Client, keys: Sequence[str], fields: frozenset[str], ma
     found: dict[str, Record] = {}
     for start in range(0, len(keys), MOST_REFUNDS):
         some = keys[start : start + MOST_REFUNDS]
-        ids = {f"i{number}": gid("Refund", key.removeprefix(KEY)) for number, key in enumerate(some)}
-        answered = read(client, refunds_document(len(some)), ids, cost=len(some) * REFUND_OBJECTS)
-        for number, key in enumerate(some):
-            row = payload.optional_obj(answered.data, f"m{number}", "data")
-            if row is not None:
-                found[key] = _decoded(row, fields, marker)
+        found |= affordable(some, lambda part: _read_some(client, part, fields, marker))
     return found
+
+
+def _read_some(client: Client, keys: Sequence[str], fields: frozenset[str], marker: str) -> dict[str, Record]:
+    ids = {f"i{number}": gid("Refund", key.removeprefix(KEY)) for number, key in enumerate(keys)}
+    answered = read(client, refunds_document(len(keys)), ids, cost=len(keys) * REFUND_OBJECTS)
+    rows = {key: payload.optional_obj(answered.data, f"m{number}", "data") for number, key in enumerate(keys)}
+    return {key: _decoded(row, fields, marker) for key, row in rows.items() if row is not None}
 
 
 def _decoded(row: payload.Json, fields: frozenset[str], marker: str) -> Record:
@@ -138,13 +140,18 @@ def _notes(client: Client, orders: Sequence[str]) -> dict[tuple[str, str], tuple
     """Keys of refunds by order and marker."""
     found: dict[tuple[str, str], tuple[str, ...]] = {}
     for start in range(0, len(orders), MOST_ORDERS):
-        some = orders[start : start + MOST_ORDERS]
-        ids = {f"i{number}": gid(ORDER, order) for number, order in enumerate(some)}
-        answered = read(client, refund_notes_document(len(some)), ids, cost=4 * len(some))
-        for number, order in enumerate(some):
-            row = payload.optional_obj(answered.data, f"m{number}", "data") or {"refunds": []}
-            for refund in payload.items(row, "refunds", "order"):
-                carried = read_note(payload.optional_text(refund, "note") or "")[1]
-                key = f"{KEY}{number_of(payload.text(refund, 'id'))}"
-                found[order, carried] = (*found.get((order, carried), ()), key)
+        found |= affordable(orders[start : start + MOST_ORDERS], lambda some: _notes_of(client, some))
+    return found
+
+
+def _notes_of(client: Client, orders: Sequence[str]) -> dict[tuple[str, str], tuple[str, ...]]:
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    ids = {f"i{number}": gid(ORDER, order) for number, order in enumerate(orders)}
+    answered = read(client, refund_notes_document(len(orders)), ids, cost=4 * len(orders))
+    for number, order in enumerate(orders):
+        row = payload.optional_obj(answered.data, f"m{number}", "data") or {"refunds": []}
+        for refund in payload.items(row, "refunds", "order"):
+            carried = read_note(payload.optional_text(refund, "note") or "")[1]
+            key = f"{KEY}{number_of(payload.text(refund, 'id'))}"
+            found[order, carried] = (*found.get((order, carried), ()), key)
     return found

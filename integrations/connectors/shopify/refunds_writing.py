@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from integrations.connectors.base import WriteItem, Written
 from integrations.connectors.shopify import order_refusals
-from integrations.connectors.shopify.call import read
+from integrations.connectors.shopify.call import affordable, read
 from integrations.connectors.shopify.decoding import is_number, number_of
 from integrations.connectors.shopify.once import PREVIOUS_ATTEMPT_FAILED
 from integrations.connectors.shopify.order_lines import Sold, spread
@@ -137,9 +137,11 @@ def _writer(marker: str) -> Writer:
 
 
 def _refundables(client: Client, orders: Sequence[str]) -> dict[str, Refundable]:
-    orders = [order for order in orders if is_number(order)]
-    if not orders:
-        return {}
+    asked = [order for order in orders if is_number(order)]
+    return affordable(asked, lambda some: _look_at(client, some)) if asked else {}
+
+
+def _look_at(client: Client, orders: Sequence[str]) -> dict[str, Refundable]:
     ids = {f"i{number}": gid(ORDER, order) for number, order in enumerate(orders)}
     answered = read(client, refundable_document(len(orders)), ids, cost=len(orders) * _ORDER_POINTS)
     found: dict[str, Refundable] = {}

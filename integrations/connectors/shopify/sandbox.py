@@ -42,7 +42,6 @@ from integrations.connectors.shopify.sandbox_schema import Engine, Prepared
 from integrations.connectors.shopify.sandbox_settings import Settings
 from integrations.connectors.shopify.sandbox_shop import OWNERS, Shop
 
-MOST_POINTS = 1000
 _PATH = re.compile(r"(?:/(?P<shop>[a-z0-9-]+))?/admin/api/(?P<version>[a-z0-9-]+)/graphql\.json")
 _STATES = {
     "frozen": (402, "Payment Required"),
@@ -239,8 +238,9 @@ class ShopifyVendor:
     def _charge(self, call: Call, prepared: Prepared, variables: Mapping[str, object]) -> Row:
         shop = call.shop
         requested = self._engine.price(prepared, variables)
-        if requested > MOST_POINTS:
-            message = f"Query cost is {requested}, which exceeds the single query max cost limit ({MOST_POINTS})."
+        most = shop.settings.most_points
+        if requested > most:
+            message = f"Query cost is {requested}, which exceeds the single query max cost limit ({most})."
             return {"errors": [{"message": message, "extensions": {"code": "MAX_COST_EXCEEDED", "cost": requested}}]}
         now = self.clock.now()
         bucket = self._buckets.setdefault(shop.handle, Bucket())

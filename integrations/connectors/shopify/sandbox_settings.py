@@ -27,6 +27,7 @@ class Settings:
     served_version: str = "2026-10"
     capacity: float = 2000.0
     restore_rate: float = 100.0
+    most_points: int = 1000  # one document may ask for; lower, it is a shop that prices lists higher
     custom_id_writes_marker: bool = True  # whether customerSet by a custom id writes that metafield (not documented)
     staged_life_s: float = 3600.0
     bulk_rows_per_s: float = 500.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from integrations.connectors.base import WriteItem, Written
-from integrations.connectors.shopify.call import MOST_POINTS, call
+from integrations.connectors.shopify.call import MOST_POINTS, call, is_too_dear
 from integrations.connectors.shopify.operations import Selection, Shape, shape_points, write_document
 from integrations.core.errors import AccountError, RecordError, Rejected, SyncError, Throttled, Uncertain, VendorChanged
 from integrations.core.records import Record
@@ -143,6 +143,9 @@ class Run:
                 refused = jobs[number].item.ref
                 rest = [job for job in jobs if job.item.ref != refused]
                 return {refused: Written(refused, error=error), **(self._send(rest) if rest else {})}
+            if is_too_dear(error) and len(jobs) > 1:  # our reckoning is a guess: nothing ran
+                half = len(jobs) // 2
+                return self._send(jobs[:half]) | self._send(jobs[half:])
             return {job.item.ref: Written(job.item.ref, error=error) for job in jobs}
         told = partial(written, outcome=outcome, writer=self.writer, selected=self.selected, marker=self.marker)
         return {job.item.ref: told(job, f"m{number}") for number, job in enumerate(jobs)}

@@ -22,6 +22,7 @@ from integrations.flows.kind import Derived, FlowKind, Parent, ValueMapSpec, Ver
 
 OWNER = "metafields.suture.owner"
 PRODUCT_FATE = "unlinked_product"
+STATUSES = {"10": "Open", "20": "Paid", "30": "Closed", "40": "Open (credit)"}
 OPEN_CREDIT = frozenset(("10", "40"))  # the money of a credit note is not paid out: it is kept for the patient
 UNKNOWN = "*"
 
@@ -91,12 +92,12 @@ def _credit_amount(values: Mapping[str, Value], _: Context) -> Value:
 
 
 def _issued_at(values: Mapping[str, Value], context: Context) -> Value:
-    """The instant that stands for the invoice's date in the zone of its business."""
-    day, written_at, zone = values.get("issue_date"), values.get("created_at"), values.get("zone")
+    """The instant that stands for the invoice's date in the zone of its business, in whole seconds as shops keep it."""
+    day, given, zone = values.get("issue_date"), values.get("created_at"), values.get("zone")
+    written_at = given.replace(microsecond=0) if isinstance(given, datetime) else None
     if not isinstance(day, date):
         return written_at
-    place = zone if isinstance(zone, str) and zone else context.zone
-    return business_instant(day, written_at if isinstance(written_at, datetime) else None, place)
+    return business_instant(day, written_at, zone if isinstance(zone, str) and zone else context.zone)
 
 
 def _action(values: Mapping[str, Value], context: Context) -> str:
@@ -118,15 +119,25 @@ def _cancelled(values: Mapping[str, Value], context: Context) -> Value:
 
 def _due_on(values: Mapping[str, Value], context: Context) -> Value:
     days, day = context.settings["payment_terms"].strip(), values.get("issue_date")
-    if not days.isdigit() or not isinstance(day, date) or _action(values, context) != "leave_unpaid":
+    if not days.isdecimal() or not isinstance(day, date) or _action(values, context) != "leave_unpaid":
         return None
-    return day + timedelta(days=int(days[:4]))
+    try:
+        return day + timedelta(days=int(days[:4]))
+    except OverflowError:  # a date that was mistyped far ahead
+        return None
 
 
 def _moves_money(values: Mapping[str, Value], context: Context) -> Value:
+    """By the status; one that nobody documented says nothing of money, unless its line in the value map does."""
     if not _is_credit(values):
         return None
+    if not _is_known_status(values):
+        return _action(values, context) == "mark_paid"
     return values.get("status") not in OPEN_CREDIT or context.settings["open_credit"] == "refund"
+
+
+def _is_known_status(values: Mapping[str, Value]) -> bool:
+    return values.get("status") in STATUSES
 
 
 def _credit_note(values: Mapping[str, Value], _: Context) -> Value:
@@ -141,8 +152,9 @@ def _currency(_: Mapping[str, Value], context: Context) -> Value:
 
 
 def _unmapped_status(record: Record, context: Context) -> Verdict | None:
-    """A status without a line in the value map, or with one that says so, waits for a person (C19)."""
-    if _is_credit(record.values):
+    """A status without a line in the value map, or with one that says so, waits for a person (C19). Of credit notes
+    the map judges only what nobody documented."""
+    if _is_credit(record.values) and _is_known_status(record.values):
         return None
     status = str(record.values.get("status") or "")
     action = _action(record.values, context)
@@ -288,7 +300,7 @@ INVOICES_TO_ORDERS = FlowKind(
                 ("hold", "Ask a person"),
                 ("ignore", "Leave out"),
             ),
-            known={"10": "Open", "20": "Paid", "30": "Closed", "40": "Open (credit)"},
+            known=STATUSES,
         ),
     ),
     derived=(

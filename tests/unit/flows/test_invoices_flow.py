@@ -168,3 +168,44 @@ def test_the_owner_is_sent_only_once_released_and_switched_on():
 
 def test_an_empty_invoice_makes_nothing():
     assert plan().wish(invoice(total=D(0), tax=D(0))).skip == "invoice.empty"
+
+
+CREDIT = {"original_invoice": "800", "total": D("-100"), "tax": D(0)}
+RETURNED = Line(D("-100"), quantity=D(-1))
+
+
+@pytest.mark.parametrize("status", [None, "25"])
+def test_a_credit_note_of_an_unknown_status_moves_no_money_unasked(status):
+    wish = plan().wish(invoice(RETURNED, status=status, **CREDIT))
+    assert wish.problems[0] == ("unmapped_value", f"status {status or ''}")
+
+
+@pytest.mark.parametrize(("action", "moves"), [("mark_paid", True), ("leave_unpaid", False)])
+def test_a_line_of_the_value_map_says_what_an_unknown_status_of_a_credit_note_means(action, moves):
+    wish = plan(maps={"25": action}).wish(invoice(RETURNED, status="25", **CREDIT))
+    assert wish.draft is not None
+    assert wish.draft.fields["refund.moves_money"] is moves
+
+
+@pytest.mark.parametrize("status", ["10", "20", "30", "40"])
+def test_the_value_map_does_not_judge_the_known_statuses_of_credit_notes(status):
+    maps = dict.fromkeys(("10", "20", "30", "40"), "hold")
+    assert plan(maps=maps).wish(invoice(RETURNED, status=status, **CREDIT)).draft is not None
+
+
+def test_parts_of_a_second_are_left_behind():
+    """Shopify keeps whole seconds: an order's date would differ for ever."""
+    made = fields(invoice(SERVICE, created_at=datetime(2026, 6, 30, 4, 40, 2, 123000, tzinfo=UTC)))
+    assert made["processedAt"] == datetime(2026, 6, 30, 4, 40, 2, tzinfo=UTC)
+
+
+def test_a_date_at_the_end_of_time_stops_nobody():
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    made = fields(invoice(SERVICE, issue_date=last.date(), created_at=last, status="10"), payment_terms="30")
+    assert made["processedAt"] == datetime(9999, 12, 31, 1, tzinfo=UTC)
+    assert made["dueOn"] is None
+
+
+@pytest.mark.parametrize("typed", ["²", "14 days", "-3"])
+def test_payment_terms_that_are_no_number_make_no_due_date(typed):
+    assert fields(invoice(SERVICE, status="10"), payment_terms=typed)["dueOn"] is None

@@ -1,7 +1,7 @@
 """Orders are created in one call and brought over in converging steps, each with its own outcome."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,12 +13,13 @@ from integrations.connectors.shopify.orders import ORDERS, admin_url
 from integrations.connectors.shopify.orders_decoding import Payment
 from integrations.connectors.shopify.sandbox import forget_definitions
 from integrations.connectors.shopify.sandbox_call import Refusal
-from integrations.core.errors import AccountError, Rejected, Uncertain
+from integrations.core.errors import AccountError, Rejected, Throttled, Uncertain
 from integrations.core.lines import Line
 from integrations.core.values import Value
 from tests.contract.desk import folder_of
 from tests.unit.connectors.shopify.bench import SHOP
 from tests.unit.connectors.shopify.orders_bench import (
+    AT,
     DUE,
     FIELDS,
     FREE,
@@ -238,6 +239,14 @@ def test_an_order_that_is_opened_again_is_opened() -> None:
     assert bring(client, invoice(closed=False), record)[1] == ["orderOpen"]
 
 
+def test_an_order_that_we_closed_is_opened_when_nothing_is_said_of_it_any_more() -> None:
+    client = ready()
+    record = made(client, invoice(closed=True))
+    end, steps = bring(client, invoice(closed=None), record)
+    assert steps == ["orderOpen"]
+    assert bring(client, invoice(closed=None), end)[1] == []
+
+
 def test_the_merchants_tags_stay() -> None:
     client = ready()
     record = made(client, invoice(**{"tag.invoice": True}))
@@ -293,6 +302,28 @@ def test_an_order_refunded_since_was_paid(wanted: str, current: str, settled: bo
     assert Payment.satisfied(wanted, current) is settled
 
 
+# -- dates ahead
+
+
+def test_a_date_ahead_of_the_shops_clock_is_fulfilled_by_the_moment_it_takes_instead() -> None:
+    """Shopify clamps it; without this the order would differ from its invoice for ever, and take no payment."""
+    client = ready()
+    wish = invoice(processedAt=AT + timedelta(days=3650))
+    record = made(client, wish)
+    [answer] = look(client, wish).values()
+    for seen in (record, *answer.by_marker):
+        assert seen.values["processedAt"] == wish["processedAt"]
+
+
+def test_a_date_that_somebody_moved_is_told_as_it_is() -> None:
+    client = ready()
+    record = made(client, invoice())
+    order_row(client, record.key)["processedAt"] = "2026-01-01T00:00:00Z"
+    [answer] = look(client, invoice()).values()
+    [found] = answer.by_marker
+    assert found.values["processedAt"] == datetime(2026, 1, 1, tzinfo=UTC)
+
+
 # -- cancelling
 
 
@@ -325,7 +356,7 @@ def test_a_cancelling_confirmed_while_it_was_refused_is_done() -> None:
     assert written.error is None and written.record is not None and written.record.values["cancelled"] is True
 
 
-@pytest.mark.parametrize("changes", [{"cancelled": False}, {"payment": "paid"}])
+@pytest.mark.parametrize("changes", [{"cancelled": False}, {"cancelled": None}, {"payment": "paid"}])
 def test_a_cancelled_order_stays_so(changes: Mapping[str, Any]) -> None:
     client = ready()
     record, _ = bring(client, invoice(cancelled=True), made(client, invoice()))
@@ -404,3 +435,14 @@ def test_the_admin_link_is_of_the_order() -> None:
 def test_what_is_set_once_is_named_so() -> None:
     fixed = {known.name for known in ORDERS.fields if known.fixed}
     assert {"lines", "total", "tax", "currency", "processedAt", "refund.order", "refund.amount"} <= fixed
+
+
+@pytest.mark.parametrize(
+    "words", ["Exceeded the limit of 5 orders per minute", "Too many orders. Try again later.", "Rate limit reached"]
+)
+def test_a_trial_shop_that_takes_five_orders_a_minute_gets_the_others_later(words: str) -> None:
+    client = ready()
+    client.sandbox.refuse_next(SHOP, Refusal("orderCreate", skip=1, user_error={"field": ["order"], "message": words}))
+    first, second = write(client, *(item(invoice(ref=ref)) for ref in "12"))
+    assert first.record is not None
+    assert isinstance(second.error, Throttled) and second.error.code == "shopify.throttled"
