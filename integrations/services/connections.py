@@ -231,7 +231,8 @@ def record_success(connection_id: int, now: datetime, *, call: Call = Call.WRITE
     stale = now - timedelta(seconds=30)
     row = Connection.objects.filter(pk=connection_id)
     alerted = Exists(Alert.objects.filter(connection_id=OuterRef("pk"), ended_at=None))
-    if row.filter(Q(state=ConnectionState.FAILING) | alerted).exists():
+    refused = ConnectionState.NEEDS_REAUTH  # by a later call than the one that tells of its success now
+    if row.exclude(state=refused).filter(Q(state=ConnectionState.FAILING) | alerted).exists():
         row.filter(state=ConnectionState.FAILING).update(state=ConnectionState.OK, state_code="", state_since=now)
         alerts.end_alert(connection_id, call, now)
     row.exclude(failures=0, open_until=None, last_answer_at__gt=stale).update(

@@ -168,6 +168,13 @@ def test_only_the_call_that_failed_shows_that_it_is_over(
     assert (all_alerts(shop)[0].ended_at is not None) is ends
 
 
+def test_a_call_that_was_under_way_when_the_key_was_refused_ends_nothing(shop: Connection) -> None:
+    fail(shop)
+    succeed(shop)
+    assert told(shop) == [STOPPED]
+    assert all_alerts(shop)[0].ended_at is None
+
+
 def end_by_test(shop: Connection) -> bool:
     with tenant_tx(shop.tenant_id):
         alerts.end_alert(shop.pk, Call.TEST, app_now())
@@ -209,6 +216,7 @@ def test_the_agencys_fault_goes_to_owners_and_the_staff_that_reach_the_clinic(sh
     gone.save()
     fail(shop)
     assert recipients(shop) == {"ana", "sam", "everywhere"}
+    renew(shop)
     succeed(shop)
     assert recipients(shop) == {"ana", "sam", "everywhere"}
 

@@ -171,5 +171,6 @@ INVOICES = Stream(
     read_many=partial(lists.read_many, SOURCE),
     read_cost=0.03,  # a page of invoices and about two of their items
     batch=PAGE_SIZE,
+    poll_cost=7.0,
     admin_url=partial(page_url, "invoices"),
 )

@@ -98,5 +98,6 @@ PATIENTS = Stream(
     read_many=partial(lists.read_many, SOURCE),
     find=find,
     batch=PAGE_SIZE,
+    poll_cost=2.0,
     admin_url=partial(page_url, "patients"),
 )

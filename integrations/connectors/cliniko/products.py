@@ -85,5 +85,6 @@ PRODUCTS = Stream(
     read_page=partial(lists.read_page, SOURCE),
     read_many=partial(lists.read_many, SOURCE),
     batch=PAGE_SIZE,
+    poll_cost=3.0,
     admin_url=partial(page_url, "products"),
 )

@@ -53,5 +53,6 @@ STOCK = Stream(
     read_page=partial(lists.read_page, SOURCE),
     read_many=partial(lists.read_many, SOURCE),
     batch=PAGE_SIZE,
+    poll_cost=5.0,
     admin_url=partial(page_url, "products"),
 )
