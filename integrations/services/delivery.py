@@ -31,13 +31,16 @@ def drain(
     drained = Drained()
     ends = time.monotonic() + seconds
     clients = Clients(tenant_id, opener)
-    _begin_bulk_runs(tenant_id, connection_id)
+    has_begun = False
     while True:
         with tenant_tx(tenant_id, reason="claim"):
             target = Connection.objects.get(pk=connection_id)
             if not target.may_call or (target.open_until and target.open_until > app_now()):
                 drained.retry_at, drained.code = target.open_until, target.state_code
                 return drained
+            if not (has_begun or target.failures):  # what there is much of goes in bulk
+                bulk_choice.begin_due(connection_id)
+            has_begun = True
             limit = 1 if target.failures else settings.SUTURE_CLAIM_BATCH
             items = claim(connection_id, limit=limit)
             if not items:
@@ -53,14 +56,6 @@ def drain(
         if time.monotonic() >= ends:
             drained.more = True
             return drained
-
-
-def _begin_bulk_runs(tenant_id: int, connection_id: int) -> None:
-    """What there is much of goes in bulk; one at a time while the target does not answer."""
-    with tenant_tx(tenant_id, reason="claim"):
-        target = Connection.objects.get(pk=connection_id)
-        if target.may_call and not target.failures and not target.open_until:
-            bulk_choice.begin_due(connection_id)
 
 
 def _by_flow(tenant_id: int, items: Sequence[Item]) -> Iterable[tuple[Job, list[Item]]]:
