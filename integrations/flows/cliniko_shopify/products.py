@@ -24,7 +24,9 @@ def _price(values: Mapping[str, Value], context: Context) -> Value:
 
 
 def _is_taxable(values: Mapping[str, Value], _: Context) -> Value:
-    return bool(values.get("tax_rate"))
+    """None where the rate is not known, so that the shop's own word stays."""
+    rate = values.get("tax_rate")
+    return None if rate is None else bool(rate)
 
 
 def _new_status(_: Mapping[str, Value], context: Context) -> Value:
