@@ -43,6 +43,12 @@ def _no_title(fields: Mapping[str, Value], _: Context) -> Verdict | None:
     return None if fields.get("title") else Verdict("hold", "product.name_missing")
 
 
+def _no_price(fields: Mapping[str, Value], _: Context) -> Verdict | None:
+    """A shop would make the product for nothing."""
+    is_missing = "price" in fields and fields["price"] is None
+    return Verdict("hold", "product.price_missing") if is_missing else None
+
+
 def _gone(context: Context) -> Mapping[str, Value] | Verdict:
     choice = context.settings["discontinued"]
     if choice in _STATUS:
@@ -108,7 +114,7 @@ PRODUCTS_TO_PRODUCTS = FlowKind(
         Derived("is_taxable", "Whether tax is charged", _is_taxable, YesNoUnknown),
         Derived("status_of_new", "Status of a new product", _new_status),
     ),
-    check=(_no_title, _no_sku),
+    check=(_no_title, _no_sku, _no_price),
     gone=_gone,
     urgent=True,
 )

@@ -20,3 +20,19 @@ def test_a_tax_that_is_not_known_is_not_called_none(rate: Value, taxable: Value)
     wish = plan.wish(Record("7", "v1", {**ROLLER, "tax_rate": rate}))
     assert wish.draft is not None
     assert wish.draft.fields["taxable"] is taxable
+
+
+def test_a_product_without_a_price_waits_instead_of_being_given_away() -> None:
+    """A shop makes a product without a price for nothing, and sells it so."""
+    wish = make_plan(PRODUCTS_TO_PRODUCTS, Config(), Context(), ()).wish(
+        Record("7", "v1", {**ROLLER, "price_including_tax": None})
+    )
+    assert wish.problems[0][0] == "product.price_missing"
+
+
+def test_a_price_that_the_shop_keeps_itself_is_not_asked_for() -> None:
+    config = Config(removed=frozenset({"price"}))
+    wish = make_plan(PRODUCTS_TO_PRODUCTS, config, Context(), ()).wish(
+        Record("7", "v1", {"name": "A", "item_code": "B"})
+    )
+    assert wish.draft is not None
