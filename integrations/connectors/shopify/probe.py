@@ -15,7 +15,7 @@ NEEDED_SCOPES = ("read_customers", "write_customers")
 FLOWS_SCOPES: Mapping[str, tuple[str, ...]] = {
     "products": ("read_products", "write_products"),
     "stock": ("read_products", "read_inventory", "write_inventory", "read_locations"),
-    "orders": ("read_orders", "write_orders"),
+    "orders": ("read_orders", "write_orders", "read_products"),
     "sales": ("read_orders", "read_products"),
 }
 
