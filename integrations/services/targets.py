@@ -23,7 +23,7 @@ CREATES_MAX = 2
 
 
 def read_linked(batch: Batch, client: Client, items: list[Item]) -> list[Item]:
-    """Linked and chosen targets as they are now. One that is gone is looked up by marker, else held."""
+    """Linked and chosen targets as they are now. One that is gone, or belongs elsewhere by now, is looked up, else held."""
     linked = [item for item in items if item.target_key]
     if not linked:
         return items
@@ -33,7 +33,7 @@ def read_linked(batch: Batch, client: Client, items: list[Item]) -> list[Item]:
         item.current = records.get(item.target_key)
         if item.target_key in unread:
             batch.finish(item, settlement.held(item, unread[item.target_key].code))
-        elif item.current is None:
+        elif item.current is None or _is_elsewhere(batch, item, item.current):
             lost.append(item)
     items = batch.left(items)
     if not lost:
@@ -48,9 +48,19 @@ def read_linked(batch: Batch, client: Client, items: list[Item]) -> list[Item]:
     return batch.left(items)
 
 
+def _is_elsewhere(batch: Batch, item: Item, current: Record) -> bool:
+    """Whether a target that is found by where it belongs, and not by a marker, is not where it is wished now: the clinic
+    chose another location, say."""
+    if batch.job.kind.marker or item.link_id is None:
+        return False
+    places = batch.job.plan.fixed & item.wanted.keys() & current.values.keys()
+    canon = {name: batch.job.kind_of(name).canon for name in places}
+    return any(canon[name](item.wanted[name]) != canon[name](current.values[name]) for name in places)
+
+
 def _follow_target(batch: Batch, item: Item, record: Record) -> bool:
-    """The target was merged into another record that carries our marker: the link follows, unless that one is
-    somebody else's."""
+    """The target was merged into another record that carries our marker, or stands elsewhere: the link follows, unless
+    that one is somebody else's."""
     with batch.tx():
         link = Link.objects.get(pk=item.link_id)
         if Link.objects.filter(links_of(batch.job), target_key=record.key).exists():

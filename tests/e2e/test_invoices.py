@@ -83,6 +83,17 @@ def test_nothing_is_taken_from_stock_and_nobody_is_told(till: Stage):
     assert "sendReceipt:false" in asked
 
 
+def test_a_token_without_payment_terms_serves_a_clinic_that_sets_none(till: Stage):
+    """The scope is one of its own, and reading the member alone would stop every order."""
+    till.shop.settings.scopes = [scope for scope in till.shop.settings.scopes if "payment_terms" not in scope]
+    key = bill(till, {"price": "100", "rate": 0}, status=10)
+    till.sync_all()
+    bills.edit_invoice(till.world, key, status=20)
+    till.sync_all()
+    assert till.held() == {}
+    assert only(till)["status"] == "PAID"
+
+
 def test_a_bill_that_is_paid_later_is_marked_paid(till: Stage):
     key = bill(till, {"price": "100", "rate": 0}, status=10)
     till.sync_all()

@@ -122,3 +122,18 @@ def test_the_only_location_is_taken_where_nobody_named_one(shelf: Stage):
     shelf.set_flow(settings={})
     shelf.sync_all()
     assert levels(shelf) == {"FR-1": 12}
+
+
+def test_another_location_gets_the_stock_from_then_on(shelf: Stage):
+    """A level is found by where it belongs; the old place is left as it is, for people to count."""
+    add(shelf)
+    shelf.sync_all()
+    other = str(shelf.shop.add_location("Warehouse"))
+    shelf.set_flow(settings={"location": other})
+    shelf.sync_all()
+    assert shelf.held() == {}
+    there = {key.partition("@")[2]: int(level["available"]) for key, level in shelf.shop.levels.items()}
+    assert there[other] == 12
+    writes = shelf.writes
+    shelf.sync_all()
+    assert shelf.writes == writes

@@ -15,7 +15,7 @@ NEEDED_SCOPES = ("read_customers", "write_customers")
 FLOWS_SCOPES: Mapping[str, tuple[str, ...]] = {
     "products": ("read_products", "write_products"),
     "stock": ("read_products", "read_inventory", "write_inventory", "read_locations"),
-    "orders": ("read_orders", "write_orders"),
+    "orders": ("read_orders", "write_orders", "read_products"),
     "sales": ("read_orders", "read_products"),
 }
 
@@ -150,7 +150,18 @@ def _flow_findings(scopes: frozenset[str]) -> tuple[Finding, ...]:
         if lacking := [scope for scope in needed if scope not in scopes]:
             told = f"Flows of {flows} need {' and '.join(lacking)}, which the token lacks. Other flows do not."
             findings.append(("warning", told))
-    return tuple(findings)
+    return (*findings, *_old_orders(scopes))
+
+
+def _old_orders(scopes: frozenset[str]) -> tuple[Finding, ...]:
+    """Without a scope that Shopify grants on request, older orders are absent, and nothing says so."""
+    if "read_orders" not in scopes or "read_all_orders" in scopes:
+        return ()
+    told = (
+        "The token lacks read_all_orders, so Shopify hides orders older than sixty days: an invoice that changes after "
+        "that waits for a person, as if its order were gone."
+    )
+    return (("warning", told),)
 
 
 def _protected_findings(protected: str) -> tuple[Finding, ...]:

@@ -211,8 +211,11 @@ def _gone(context: Context) -> Mapping[str, Value] | Verdict:
     return Verdict("hold", "record.archived_ask")
 
 
-def _owner(settings: Mapping[str, str]) -> Sequence[Rule]:
-    return (Rule(OWNER, "owner.email", ("email",)),) if settings.get("owner") == "on" else ()
+def _where_wished(settings: Mapping[str, str]) -> Sequence[Rule]:
+    """What only some clinics send. A field that nobody wishes is not read either: payment terms need a scope of their own."""
+    due = (Rule("dueOn", "due_on"),) if settings.get("payment_terms", "").strip() else ()
+    owner = (Rule(OWNER, "owner.email", ("email",)),) if settings.get("owner") == "on" else ()
+    return (*due, *owner)
 
 
 INVOICES_TO_ORDERS = FlowKind(
@@ -231,7 +234,6 @@ INVOICES_TO_ORDERS = FlowKind(
         Rule("total", "shop_total"),
         Rule("tax", "shop_tax"),
         Rule("payment", "payment_state", conflict=OnConflict.TARGET_WINS),
-        Rule("dueOn", "due_on"),
         Rule("closed", "is_closed", conflict=OnConflict.TARGET_WINS),
         Rule("cancelled", "is_cancelled"),
         Rule("refund.order", "original_invoice"),
@@ -321,7 +323,7 @@ INVOICES_TO_ORDERS = FlowKind(
     refuse=(_archived_credit, _empty, _unmapped_status, _negative_alone, _unbalanced),
     finish=_finish,
     gone=_gone,
-    extra_rules=_owner,
+    extra_rules=_where_wished,
     parents=(
         Parent("customer", "patients", "customers", setting="missing_customer"),
         Parent("lines", "products", "products", setting=PRODUCT_FATE),

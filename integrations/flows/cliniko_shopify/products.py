@@ -24,7 +24,9 @@ def _price(values: Mapping[str, Value], context: Context) -> Value:
 
 
 def _is_taxable(values: Mapping[str, Value], _: Context) -> Value:
-    return bool(values.get("tax_rate"))
+    """None where the rate is not known, so that the shop's own word stays."""
+    rate = values.get("tax_rate")
+    return None if rate is None else bool(rate)
 
 
 def _new_status(_: Mapping[str, Value], context: Context) -> Value:
@@ -39,6 +41,12 @@ def _no_sku(fields: Mapping[str, Value], context: Context) -> Verdict | None:
 
 def _no_title(fields: Mapping[str, Value], _: Context) -> Verdict | None:
     return None if fields.get("title") else Verdict("hold", "product.name_missing")
+
+
+def _no_price(fields: Mapping[str, Value], _: Context) -> Verdict | None:
+    """A shop would make the product for nothing."""
+    is_missing = "price" in fields and fields["price"] is None
+    return Verdict("hold", "product.price_missing") if is_missing else None
 
 
 def _gone(context: Context) -> Mapping[str, Value] | Verdict:
@@ -106,7 +114,7 @@ PRODUCTS_TO_PRODUCTS = FlowKind(
         Derived("is_taxable", "Whether tax is charged", _is_taxable, YesNoUnknown),
         Derived("status_of_new", "Status of a new product", _new_status),
     ),
-    check=(_no_title, _no_sku),
+    check=(_no_title, _no_sku, _no_price),
     gone=_gone,
     urgent=True,
 )

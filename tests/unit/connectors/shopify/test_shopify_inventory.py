@@ -465,8 +465,17 @@ def test_without_its_scopes_a_flow_is_named_and_the_connection_works() -> None:
     told = [sentence for word, sentence in probe.findings if word == "warning"]
     assert probe.works and "location" not in probe.facts
     named = (("products", "write_products"), ("stock", "read_locations"), ("orders", "write_orders"))
+    named = (*named, ("orders", "read_products"))
     for flows, scope in (*named, ("sales", "read_orders")):
         assert [sentence for sentence in told if f"Flows of {flows}" in sentence and scope in sentence]
+
+
+def test_a_token_that_loses_sight_of_old_orders_is_told_of() -> None:
+    """Sixty days after they were made they would be gone without a word."""
+    client = Direct()
+    client.sandbox.configure(SHOP, scopes=("write_customers", "write_orders"))
+    probe = verify(client)
+    assert [word for word, sentence in probe.findings if "read_all_orders" in sentence] == ["warning"]
 
 
 def test_locations_that_cannot_be_read_are_told_in_words() -> None:
