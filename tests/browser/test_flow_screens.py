@@ -17,9 +17,14 @@ from tests.stage import Stage, stage
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 
-LOOKS = pytest.mark.parametrize(
+LOOKS = pytest.mark.parametrize(  # the two furthest apart are looked at each time
     ("width", "dark"),
-    [(1280, False), (1280, True), (PHONE, False), (PHONE, True)],
+    [
+        (1280, False),
+        pytest.param(1280, True, marks=pytest.mark.proof),
+        pytest.param(PHONE, False, marks=pytest.mark.proof),
+        (PHONE, True),
+    ],
     ids=["light", "dark", "phone", "phone-dark"],
 )
 
