@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from django.test import override_settings
 
+from integrations.connectors import CONNECTORS
+from integrations.connectors.base import Account
 from integrations.connectors.cliniko import sandbox as cliniko_sandbox
 from integrations.connectors.cliniko.sandbox import ClinikoVendor
 from integrations.connectors.cliniko.sandbox_world import ClinikoWorld
-from integrations.connectors.sandbox_kit import Server
+from integrations.connectors.sandbox_kit import Server, SlidingWindow
 from integrations.connectors.shopify import sandbox as shopify_sandbox
 from integrations.connectors.shopify.sandbox import ShopifyVendor
 from integrations.connectors.shopify.sandbox_rows import Row
@@ -17,6 +19,7 @@ from integrations.connectors.shopify.sandbox_shop import Shop
 from integrations.flows import FLOW_KINDS
 from integrations.models import BUCKETS, Connection, Delivery, Flow, FlowRevision, Link, Mode, QuotaBudget, Run
 from integrations.services.connections import save_credentials
+from integrations.services.quota import ensure_budget
 from integrations.services.sync import Report, sync
 from tenants.models import Tenant
 from tenants.walls import system_tx, tenant_tx
@@ -165,3 +168,19 @@ def quicken(factor: float) -> None:
         for budget in QuotaBudget.objects.all():
             budget.per_s /= factor
             budget.save(update_fields=["per_s"])
+
+
+def open_wide(shown: Stage) -> None:
+    """Quotas, the vendors' and ours, that never make anybody wait: other tests are about them."""
+    shown.cliniko.vendor.limit = SlidingWindow(10**6, 60)
+    shown.shopify.vendor.configure(SHOP, capacity=10.0**7, restore_rate=10.0**6)
+    with tenant_tx(shown.tenant.pk):
+        rows = list(Connection.objects.all())
+    owners = [user.id for user in shown.world.users.values()]
+    with system_tx("test"):
+        for row in rows:
+            connector = CONNECTORS[row.vendor]
+            for facts in ({}, *({"user_id": owner} for owner in owners)):  # before and after the first probe
+                account = Account(name=row.account, credentials={"api_key": KEY}, facts=facts)
+                ensure_budget(connector.name, row.quota_subject or connector.subject(account), connector.limit)
+        QuotaBudget.objects.update(amount=10.0**6, per_s=1, capacity=10.0**7)

@@ -13,7 +13,7 @@ from integrations.connectors.cliniko.sandbox_world import CANARY
 from integrations.connectors.sandbox_kit import Fault, FaultKind
 from integrations.connectors.shopify.sandbox_orders import told
 from tests.conftest import House
-from tests.stage import Stage, stage
+from tests.stage import Stage, open_wide, stage
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 MIA = {"first_name": "Mia", "last_name": "Chen", "email": "mia@example.com"}
@@ -25,6 +25,7 @@ def till(house: House) -> Iterator[Stage]:
     with stage(house.harbour) as built, override_settings(SUTURE_PARENT_WAIT_S=0.2, SUTURE_BACKOFF_BASE_S=0.1):
         built.join("products-to-products")
         built.join(KIND)
+        open_wide(built)
         yield built
 
 

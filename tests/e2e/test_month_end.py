@@ -20,8 +20,7 @@ from integrations.connectors.shopify.sandbox_money import money_of
 from tenants.checks import walled_models
 from tenants.walls import TenantModel, tenant_tx
 from tests.conftest import House
-from tests.faults.theatre import Theatre, open_wide
-from tests.stage import Stage, stage
+from tests.stage import Stage, open_wide, stage
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 INVOICES, PRODUCTS, STOCK = "invoices-to-orders", "products-to-products", "stock-to-inventory"
@@ -42,7 +41,7 @@ def till(house: House) -> Iterator[Stage]:
         built.join(PRODUCTS)
         built.join(STOCK, location=str(next(iter(built.shop.locations))))
         built.join(INVOICES)
-        open_wide(Theatre(built.tenant, built.cliniko, built.shopify, built.flow_id))
+        open_wide(built)
         yield built
 
 

@@ -8,7 +8,7 @@ from integrations.connectors.cliniko import sandbox_goods as goods
 from integrations.models import Link
 from tenants.walls import tenant_tx
 from tests.conftest import House
-from tests.stage import Stage, stage
+from tests.stage import Stage, open_wide, stage
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 
@@ -19,6 +19,7 @@ ROLLER = {"name": "Foam roller 45 cm", "item_code": "FR-45", "price": "90", "ser
 def shelf(house: House) -> Iterator[Stage]:
     with stage(house.harbour, mode="off") as built:
         built.join("products-to-products")
+        open_wide(built)
         yield built
 
 

@@ -16,7 +16,7 @@ from integrations.connectors.shopify.sandbox_call import gid
 from integrations.connectors.shopify.sandbox_orders import MUTATIONS, edit
 from integrations.connectors.shopify.sandbox_products import add_product
 from tests.conftest import House
-from tests.stage import Stage, stage
+from tests.stage import Stage, open_wide, stage
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 KIND = "shop-sales-to-stock-adjustments"
@@ -28,6 +28,7 @@ def till(house: House) -> Iterator[Stage]:
     with stage(house.harbour, mode="off") as built, override_settings(SUTURE_PARENT_WAIT_S=0.1):
         built.join("products-to-products")
         built.join(KIND, start="activation")
+        open_wide(built)
         yield built
 
 

@@ -10,7 +10,7 @@ from integrations.connectors.sandbox_kit import Fault, FaultKind
 from integrations.models import Connection
 from tenants.walls import tenant_tx
 from tests.conftest import House
-from tests.stage import Stage, stage
+from tests.stage import Stage, open_wide, stage
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 
@@ -20,6 +20,7 @@ def shelf(house: House) -> Iterator[Stage]:
     with stage(house.harbour, mode="off") as built:
         built.join("products-to-products")
         built.join("stock-to-inventory", location=_main(built))
+        open_wide(built)
         yield built
 
 

@@ -13,21 +13,17 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import connections
 
-from integrations.connectors import CONNECTORS
-from integrations.connectors.base import Account
 from integrations.connectors.cliniko import lists
-from integrations.connectors.sandbox_kit import SlidingWindow
-from integrations.models import Connection, Flow, Mode, QuotaBudget
+from integrations.models import Connection, Flow, Mode
 from integrations.services import bulk, delivery, intake, pulse
 from integrations.services.connections import open_client
-from integrations.services.quota import ensure_budget
 from integrations.services.sync import begin_run
 from integrations.toolkit.http import Client
 from tenants.models import Agency, Tenant
 from tenants.services import add_tenant
-from tenants.walls import app_now, system_tx, tenant_tx
+from tenants.walls import app_now, tenant_tx
 from tests import stage as stages
-from tests.stage import SHOP, Stage
+from tests.stage import Stage, open_wide
 
 MARKER = "suture.cliniko_patient_id"
 ROUNDS_MAX = 400
@@ -193,22 +189,6 @@ def theatre(
         lists.PAGE_SIZE = whole
         set_clock(timedelta())
         connections["owner"].close()
-
-
-def open_wide(shown: Stage) -> None:
-    """Quotas, the vendors' and ours, that never make anybody wait: other tests are about them."""
-    shown.cliniko.vendor.limit = SlidingWindow(10**6, 60)
-    shown.shopify.vendor.configure(SHOP, capacity=10.0**7, restore_rate=10.0**6)
-    with tenant_tx(shown.tenant.pk):
-        rows = list(Connection.objects.all())
-    owners = [user.id for user in shown.world.users.values()]
-    with system_tx("test"):
-        for row in rows:
-            connector = CONNECTORS[row.vendor]
-            for facts in ({}, *({"user_id": owner} for owner in owners)):  # before and after the first probe
-                account = Account(name=row.account, credentials={"api_key": stages.KEY}, facts=facts)
-                ensure_budget(connector.name, row.quota_subject or connector.subject(account), connector.limit)
-        QuotaBudget.objects.update(amount=10.0**6, per_s=1, capacity=10.0**7)
 
 
 def new_clinic(shown: Theatre, agency: Agency, number: int, **flow_settings: str) -> None:
