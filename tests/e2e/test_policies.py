@@ -9,7 +9,7 @@ from integrations.models import Connection, Flow, SyncLogEntry
 from integrations.services import connections
 from tenants.models import Tenant
 from tenants.walls import tenant_tx
-from tests.stage import SHOP, Stage, stage
+from tests.stage import SHOP, Stage, open_wide, stage
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 
@@ -19,6 +19,7 @@ MIA = {"first_name": "Mia", "last_name": "Chen", "email": "mia@example.com", "ac
 @pytest.fixture
 def on_stage(harbour: Tenant) -> Iterator[Stage]:
     with stage(harbour) as built:
+        open_wide(built)
         yield built
 
 

@@ -6,12 +6,13 @@ import pytest
 from django.test import Client
 
 from tests.conftest import House, sign_in
-from tests.stage import Stage, stage
+from tests.stage import Stage, open_wide, stage
 
 
 @pytest.fixture
 def on_stage(transactional_db: None, house: House) -> Iterator[Stage]:
     with stage(house.harbour, mode="off") as made:
+        open_wide(made)
         yield made
 
 

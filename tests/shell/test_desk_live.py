@@ -8,7 +8,7 @@ from django.test import Client
 from integrations.models import Delivery, Link, SyncLogEntry
 from tenants.walls import tenant_tx
 from tests.conftest import House, sign_in
-from tests.stage import Stage, stage
+from tests.stage import Stage, open_wide, stage
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 
@@ -19,6 +19,7 @@ ANN = {"firstName": "Ann", "lastName": "Nguyen", "email": "mia@example.com"}
 @pytest.fixture
 def on_stage(house: House) -> Iterator[Stage]:
     with stage(house.harbour) as built:
+        open_wide(built)
         yield built
 
 
