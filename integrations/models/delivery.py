@@ -34,7 +34,8 @@ class Delivery(TenantModel):
     ``decision`` is what a person chose on the error desk: a candidate, fields to leave out.
     ``looks`` counts empty look-ups of an uncertain create, and before that waits for a parent; ``crashes`` claims that
     ended without a word. ``changed_at`` is when the source record changed, on its vendor's clock: how fresh the target
-    is counts from then. ``waits_for`` names the parents (stream/key) whose links would send it on.
+    is counts from then. ``waits_for`` names the parents (stream/key) whose links would send it on; ``answers_for`` the
+    keys of records that were merged into this one before it had a link to answer for them.
 
     A row of a bulk run (``bulk_run``) is *sending* without a lease: nobody claims it before the bulk run lets it go.
     ``bulk_line`` is its line in the present file, and ``sealed_target`` what the target answered in passes before.
@@ -58,6 +59,7 @@ class Delivery(TenantModel):
     decision = models.JSONField(default=dict)
     candidates = ArrayField(models.CharField(max_length=255), default=list)
     waits_for = ArrayField(models.CharField(max_length=110), default=list)
+    answers_for = ArrayField(models.CharField(max_length=64), default=list)
     target_key = models.CharField(max_length=255, blank=True)
     guarded = models.BooleanField(default=False)
     backfill = models.BooleanField(default=False)

@@ -272,7 +272,7 @@ class PageReader:
         """One page into the outbox, with its counts and the run's new place. One transaction, the caller's."""
         moves, log = Moves(), synclog.Log(self.job.flow_id, self.run.pk, now, quiet=self._read_before(page))
         merged = _merged(page.records)
-        merges.follow(self.job, [*merged, *_merged(survivors.values())], log)
+        unlinked = merges.follow(self.job, [*merged, *_merged(survivors.values())], log)
         moves.read(self.run.pk, "skipped", len(merged))
         gone = [record.key for record in merged]
         read = [record.key for record in (*page.records, *survivors.values())]
@@ -282,6 +282,7 @@ class PageReader:
         outbox = Outbox(self.job, self.run.pk, known, moves=moves, log=log, now=now, backfill=backfill)
         outbox.withdraw(gone)
         outbox.put(wishes)
+        merges.remember(self.job, outbox.inherited | unlinked)
         seen.count(self.job, [wish.record for wish in wishes], now)
         self._advance(page, moves, now)
         log.save()
@@ -376,7 +377,7 @@ SELECT key, wish, NULL, id, run_id, state FROM asked CROSS JOIN LATERAL (
 _SUPERSEDE = f"""
 DELETE FROM integrations_delivery
 WHERE tenant_id = %(tenant)s AND id = %(id)s AND state IN ({", ".join(f"'{state.value}'" for state in OPEN)})
-RETURNING state
+RETURNING state, answers_for
 """  # noqa: S608 - constants only; the state as it is now, which a person may have changed since it was read
 
 
@@ -439,6 +440,8 @@ class Outbox:
     ) -> None:
         self.job, self.run_id, self.known, self.backfill = job, run_id, known, backfill
         self.moves, self.log, self.now = moves, log, now
+        self.inherited: dict[str, str] = {}
+        """Merged keys that rows which gave way were to answer for, with the record's own key."""
 
     def withdraw(self, keys: Iterable[str]) -> None:
         """Nothing is wished for these any more: what still waits is not delivered."""
@@ -506,6 +509,7 @@ class Outbox:
             cursor.execute(_SUPERSEDE, {"tenant": current_tenant_id(), "id": pk})
             if row := cursor.fetchone():
                 self.moves.move(run_id, bucket_of(row[0]), "superseded")
+                self.inherited |= dict.fromkeys(row[1], key)
 
     def _values(self, wish: Wish, print_of_wish: bytes) -> tuple[object, ...]:
         record, draft = wish.record, wish.draft

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+from django.db import connection as database
 from django.db.models import Q
 
 from integrations.core.records import Record
-from integrations.models import Link, LinkState
+from integrations.models import Delivery, Link, LinkState
 from integrations.services.children import in_turn, waits_for, wake
 from integrations.services.jobs import Job
 from integrations.services.synclog import Log
@@ -21,20 +22,23 @@ def links_of(job: Job) -> Q:
     )
 
 
-def follow(job: Job, merged: Sequence[Record], log: Log) -> None:
+def follow(job: Job, merged: Sequence[Record], log: Log) -> dict[str, str]:
     """Re-points the links of merged records. Where both had a customer of their own, the survivor keeps its own and
-    the other link stays for a person to see: two customers are never merged for them."""
+    the other link stays for a person to see: two customers are never merged for them.
+
+    Returns those that never had a link, with their survivors, for ``remember``."""
     if not merged:
-        return
+        return {}
     steps = {record.key: record.merged_into for record in merged if record.merged_into}
     into = {key: _survivor(key, steps) for key in steps}
     links = {
         link.source_key: link for link in Link.objects.filter(links_of(job), source_key__in=[*into, *into.values()])
     }
+    unlinked: dict[str, str] = {}
     for gone_key, survivor in into.items():
         link = links.get(gone_key)
         if link is None:
-            _answer_for(links.get(survivor), gone_key)
+            unlinked[gone_key] = survivor
             log.add(gone_key, "skip", "skipped", code="record.merged")
         elif survivor in links:
             log.add(gone_key, "move", "held", target_key=link.target_key, code="record.merged_both_linked")
@@ -43,6 +47,36 @@ def follow(job: Job, merged: Sequence[Record], log: Log) -> None:
             _send_on(link, survivor)
             links[survivor] = links.pop(gone_key)
             log.add(survivor, "move", "ok", target_key=link.target_key, code="record.merged")
+    return unlinked
+
+
+def remember(job: Job, unlinked: Mapping[str, str]) -> None:
+    """Merged records that never were at the target are by now their survivors (gone key -> survivor's key), and what
+    refers to them refers to these: the survivor's link answers for them, or will once its delivery makes it.
+
+    Call when the survivors' deliveries are in the outbox. They first, the links then: whoever makes a link meanwhile
+    either finds the keys at the delivery or has made the link that is found here.
+    """
+    if not unlinked:
+        return
+    unlinked = {gone_key: _survivor(gone_key, unlinked) for gone_key in unlinked}
+    with database.cursor() as cursor:
+        cursor.execute(_REMEMBER, {"flow": job.flow_id, "gone": list(unlinked), "survivors": list(unlinked.values())})
+    in_turn()
+    links = {link.source_key: link for link in Link.objects.filter(links_of(job), source_key__in=unlinked.values())}
+    for gone_key, survivor in unlinked.items():
+        if survivor in links:
+            _answer_for(links[survivor], [gone_key])
+
+
+def inherit(job: Job, linked: Sequence[str]) -> None:
+    """New links answer for the records that were merged into theirs before. Call ``in_turn``."""
+    told = Delivery.objects.filter(flow_id=job.flow_id, source_key__in=linked).exclude(answers_for=[])
+    heirs: dict[str, list[str]] = {}
+    for key, gone in told.values_list("source_key", "answers_for"):
+        heirs.setdefault(key, []).extend(gone)
+    for link in Link.objects.filter(links_of(job), source_key__in=heirs) if heirs else ():
+        _answer_for(link, heirs[link.source_key])
 
 
 def _survivor(key: str, steps: Mapping[str, str]) -> str:
@@ -61,15 +95,24 @@ def _repoint(job: Job, link: Link, survivor: str) -> None:
     LinkState.objects.filter(link=link).update(source_key=survivor, wish=b"", source_version="")
 
 
-def _answer_for(link: Link | None, gone_key: str) -> None:
-    """A record that never was at the target is by now the survivor, and what refers to it refers to the survivor."""
-    if link is None or gone_key in link.source_aliases:
-        return
-    link.source_aliases = [*link.source_aliases, gone_key]
-    link.save(update_fields=["source_aliases"])
-    _send_on(link, gone_key)
+def _answer_for(link: Link, gone_keys: Sequence[str]) -> None:
+    new = [key for key in dict.fromkeys(gone_keys) if key not in link.source_aliases]
+    if new:
+        link.source_aliases = [*link.source_aliases, *new]
+        link.save(update_fields=["source_aliases"])
+        wake(waits_for(link.source_stream, key) for key in new)
 
 
 def _send_on(link: Link, key: str) -> None:
     in_turn()
     wake([waits_for(link.source_stream, key)])
+
+
+_REMEMBER = """
+UPDATE integrations_delivery d SET answers_for = ARRAY(SELECT DISTINCT unnest(d.answers_for || told.gone))
+FROM (
+    SELECT survivor, array_agg(gone) AS gone
+    FROM unnest(%(gone)s::varchar[], %(survivors)s::varchar[]) AS pair(gone, survivor) GROUP BY survivor
+) told
+WHERE d.flow_id = %(flow)s AND d.source_key = told.survivor AND d.state <> 'done'
+"""

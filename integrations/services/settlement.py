@@ -12,7 +12,7 @@ from integrations.services.children import in_turn, linked_since, waits_for, wak
 from integrations.services.claims import Item
 from integrations.services.counts import Moves, bucket_of
 from integrations.services.jobs import Job
-from integrations.services.merges import links_of
+from integrations.services.merges import inherit, links_of
 from integrations.services.synclog import Log
 from tenants.walls import app_now, insert_rows
 
@@ -223,6 +223,7 @@ def make_links(job: Job, items: Sequence[Item]) -> set[int]:
             waits_for(job.target_stream.name, item.target_key, is_target=True),
         )
     )
+    inherit(job, list(ids))
     missing = [item for item in new if item.source_key not in ids]
     there = {
         key: (pk, target)
