@@ -6,7 +6,7 @@ from django.db import connection as database
 from django.db.models import Q
 
 from integrations.core.records import Record
-from integrations.models import Delivery, Link, LinkState
+from integrations.models import Link, LinkState
 from integrations.services.children import in_turn, waits_for, wake
 from integrations.services.jobs import Job
 from integrations.services.synclog import Log
@@ -54,8 +54,8 @@ def remember(job: Job, unlinked: Mapping[str, str]) -> None:
     """Merged records that never were at the target are by now their survivors (gone key -> survivor's key), and what
     refers to them refers to these: the survivor's link answers for them, or will once its delivery makes it.
 
-    Call when the survivors' deliveries are in the outbox. They first, the links then: whoever makes a link meanwhile
-    either finds the keys at the delivery or has made the link that is found here.
+    Call when the survivors' deliveries are in the outbox, and again when one of these is done. They first, the links
+    then: whoever settles one meanwhile either finds the keys there or has made the link that is found here.
     """
     if not unlinked:
         return
@@ -67,16 +67,6 @@ def remember(job: Job, unlinked: Mapping[str, str]) -> None:
     for gone_key, survivor in unlinked.items():
         if survivor in links:
             _answer_for(links[survivor], [gone_key])
-
-
-def inherit(job: Job, linked: Sequence[str]) -> None:
-    """New links answer for the records that were merged into theirs before. Call ``in_turn``."""
-    told = Delivery.objects.filter(flow_id=job.flow_id, source_key__in=linked).exclude(answers_for=[])
-    heirs: dict[str, list[str]] = {}
-    for key, gone in told.values_list("source_key", "answers_for"):
-        heirs.setdefault(key, []).extend(gone)
-    for link in Link.objects.filter(links_of(job), source_key__in=heirs) if heirs else ():
-        _answer_for(link, heirs[link.source_key])
 
 
 def _survivor(key: str, steps: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from integrations.services.children import in_turn, linked_since, waits_for, wak
 from integrations.services.claims import Item
 from integrations.services.counts import Moves, bucket_of
 from integrations.services.jobs import Job
-from integrations.services.merges import inherit, links_of
+from integrations.services.merges import links_of, remember
 from integrations.services.synclog import Log
 from tenants.walls import app_now, insert_rows
 
@@ -112,7 +112,7 @@ def settle(job: Job, results: Sequence[Result], *, duration_ms: int | None = Non
     mine = [held(result.item, "match.target_linked") if result.item.pk in taken else result for result in mine]
     mine = _superseded(job, mine)
     _save_states(job, [result for result in mine if _makes_link(result)], now)
-    _save_deliveries(mine, now)
+    remember(job, _save_deliveries(mine, now))
     moves, log, counts = Moves(), Log(job.flow_id, None, now), dict[str, int]()
     for result in mine:
         bucket = bucket_of(result.state, result.outcome)
@@ -223,7 +223,6 @@ def make_links(job: Job, items: Sequence[Item]) -> set[int]:
             waits_for(job.target_stream.name, item.target_key, is_target=True),
         )
     )
-    inherit(job, list(ids))
     missing = [item for item in new if item.source_key not in ids]
     there = {
         key: (pk, target)
@@ -301,8 +300,9 @@ def _flips(item: Item, now: datetime) -> tuple[int, datetime | None]:
     return 1, now
 
 
-def _save_deliveries(results: Sequence[Result], now: datetime) -> None:
-    """One statement for the whole batch. A finished delivery loses its draft."""
+def _save_deliveries(results: Sequence[Result], now: datetime) -> dict[str, str]:
+    """One statement for the whole batch. A finished delivery loses its draft. Returns the merged records that finished
+    ones were to answer for, with the records they were merged into."""
     with database.cursor() as cursor:
         cursor.execute(
             """
@@ -322,6 +322,7 @@ def _save_deliveries(results: Sequence[Result], now: datetime) -> None:
                         %(waits_for)s::jsonb[], %(keys)s::text[], %(tries)s::int[], %(looks)s::int[], %(creates)s::int[], %(not_before)s::timestamptz[])
                  AS new(id, state, outcome, code, codes, notes, plan, candidates, waits_for, target_key, tries, looks, creates, not_before)
             WHERE d.id = new.id
+            RETURNING d.state, d.source_key, d.answers_for
             """,
             {
                 "now": now,
@@ -350,6 +351,8 @@ def _save_deliveries(results: Sequence[Result], now: datetime) -> None:
                 "not_before": [result.not_before for result in results],
             },
         )
+        told = cursor.fetchall()
+    return {gone: key for state, key, answers_for in told if state == DeliveryState.DONE for gone in answers_for}
 
 
 def _plan(result: Result) -> dict[str, object]:
