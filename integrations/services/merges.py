@@ -26,7 +26,8 @@ def follow(job: Job, merged: Sequence[Record], log: Log) -> dict[str, str]:
     """Re-points the links of merged records. Where both had a customer of their own, the survivor keeps its own and
     the other link stays for a person to see: two customers are never merged for them.
 
-    Returns those that never had a link, with their survivors, for ``remember``."""
+    Returns those that never had a link, with their survivors, for ``remember``.
+    """
     if not merged:
         return {}
     steps = {record.key: record.merged_into for record in merged if record.merged_into}
@@ -63,10 +64,15 @@ def remember(job: Job, unlinked: Mapping[str, str]) -> None:
     with database.cursor() as cursor:
         cursor.execute(_REMEMBER, {"flow": job.flow_id, "gone": list(unlinked), "survivors": list(unlinked.values())})
     in_turn()
-    links = {link.source_key: link for link in Link.objects.filter(links_of(job), source_key__in=unlinked.values())}
-    for gone_key, survivor in unlinked.items():
-        if survivor in links:
-            _answer_for(links[survivor], [gone_key])
+    changed, told = [], set()
+    for link in Link.objects.filter(links_of(job), source_key__in=unlinked.values()):
+        gone = {gone_key for gone_key, survivor in unlinked.items() if survivor == link.source_key}
+        if new := gone - set(link.source_aliases):
+            link.source_aliases = [*link.source_aliases, *sorted(new)]
+            changed.append(link)
+            told |= new
+    Link.objects.bulk_update(changed, ["source_aliases"])
+    wake(waits_for(job.source_stream.name, gone_key) for gone_key in told)
 
 
 def _survivor(key: str, steps: Mapping[str, str]) -> str:
@@ -83,14 +89,6 @@ def _repoint(job: Job, link: Link, survivor: str) -> None:
     link.source_key = survivor
     link.save(update_fields=["source_key", "source_aliases"])
     LinkState.objects.filter(link=link).update(source_key=survivor, wish=b"", source_version="")
-
-
-def _answer_for(link: Link, gone_keys: Sequence[str]) -> None:
-    new = [key for key in dict.fromkeys(gone_keys) if key not in link.source_aliases]
-    if new:
-        link.source_aliases = [*link.source_aliases, *new]
-        link.save(update_fields=["source_aliases"])
-        wake(waits_for(link.source_stream, key) for key in new)
 
 
 def _send_on(link: Link, key: str) -> None:

@@ -1,13 +1,10 @@
-"""An empty sandboxed clinic and the real client on it, for the tests beside this file."""
+"""Reads through the real client, for the tests beside this file."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 
 from integrations.connectors import CONNECTORS
 from integrations.connectors.base import Ask, Page, Stream
-from integrations.connectors.cliniko.sandbox import ClinikoVendor, nobody, serve
-from integrations.connectors.cliniko.sandbox_world import ClinikoWorld
+from integrations.connectors.cliniko.sandbox import ClinikoVendor
 from integrations.connectors.sandbox_kit import Server
 from integrations.core.records import Record
 from integrations.toolkit.http import HttpClient
@@ -16,16 +13,6 @@ from tests.contract.rigs.cliniko import RIG
 
 CLINIKO = CONNECTORS["cliniko"]
 KEY = RIG.credentials["api_key"]
-
-
-@contextmanager
-def clinic() -> Iterator[Server[ClinikoVendor]]:
-    """A clinic in Sydney with nothing in it."""
-    world = ClinikoWorld()
-    world.add_account(KEY, zones=("Australia/Sydney",))
-    with serve(world=world, seed=nobody) as running:
-        running.vendor.limit.amount = 100_000
-        yield running
 
 
 def client_on(server: Server[ClinikoVendor]) -> HttpClient:

@@ -1,6 +1,5 @@
 """Stock adjustments are sent once, found again by their reference, and refused before sending where they cannot be."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
@@ -16,28 +15,11 @@ from integrations.core.errors import AccountError, Rejected, SyncError, Throttle
 from integrations.core.records import Record
 from integrations.core.values import Value
 from integrations.toolkit.http import HttpClient
-from tests.unit.connectors.cliniko.bench import CLINIKO, client_on, clinic, one
+from tests.unit.connectors.cliniko.bench import CLINIKO, one
 
 ADJUSTMENTS = CLINIKO.stream("stock_adjustments")
 MARKER = "reference"
 PATH = "/v1/stock_adjustments"
-
-
-@pytest.fixture
-def server() -> Iterator[Server[ClinikoVendor]]:
-    with clinic() as running:
-        yield running
-
-
-@pytest.fixture
-def world(server: Server[ClinikoVendor]) -> ClinikoWorld:
-    return server.vendor.world
-
-
-@pytest.fixture
-def client(server: Server[ClinikoVendor]) -> Iterator[HttpClient]:
-    with client_on(server) as opened:
-        yield opened
 
 
 @pytest.fixture

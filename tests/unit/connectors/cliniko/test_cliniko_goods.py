@@ -1,6 +1,5 @@
 """How passes over products and stock levels behave, and that what is archived or untracked is never read as zero."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -14,27 +13,10 @@ from integrations.connectors.cliniko.sandbox_world import ClinikoWorld
 from integrations.connectors.sandbox_kit import Server
 from integrations.core.records import State
 from integrations.toolkit.http import HttpClient
-from tests.unit.connectors.cliniko.bench import CLINIKO, client_on, clinic, one, pages_of, records_of
+from tests.unit.connectors.cliniko.bench import CLINIKO, one, pages_of, records_of
 
 PRODUCTS, STOCK = CLINIKO.stream("products"), CLINIKO.stream("stock")
 LONG_AGO = "2025-01-01T00:00:00Z"
-
-
-@pytest.fixture
-def server() -> Iterator[Server[ClinikoVendor]]:
-    with clinic() as running:
-        yield running
-
-
-@pytest.fixture
-def world(server: Server[ClinikoVendor]) -> ClinikoWorld:
-    return server.vendor.world
-
-
-@pytest.fixture
-def client(server: Server[ClinikoVendor]) -> Iterator[HttpClient]:
-    with client_on(server) as opened:
-        yield opened
 
 
 def _since(world: ClinikoWorld) -> datetime:

@@ -1,7 +1,6 @@
 """How passes over invoices behave while staff change them, and that nothing about treatment comes out."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -21,27 +20,10 @@ from integrations.core.lines import Line, to_cents, total_of
 from integrations.core.records import Record, State
 from integrations.core.values import as_lines
 from integrations.toolkit.http import HttpClient
-from tests.unit.connectors.cliniko.bench import CLINIKO, client_on, clinic, one, pages_of, records_of
+from tests.unit.connectors.cliniko.bench import CLINIKO, client_on, one, pages_of, records_of
 
 INVOICES = CLINIKO.stream("invoices")
 LONG_AGO = "2025-01-01T00:00:00Z"
-
-
-@pytest.fixture
-def server() -> Iterator[Server[ClinikoVendor]]:
-    with clinic() as running:
-        yield running
-
-
-@pytest.fixture
-def world(server: Server[ClinikoVendor]) -> ClinikoWorld:
-    return server.vendor.world
-
-
-@pytest.fixture
-def client(server: Server[ClinikoVendor]) -> Iterator[HttpClient]:
-    with client_on(server) as opened:
-        yield opened
 
 
 def _since(world: ClinikoWorld) -> datetime:

@@ -1,6 +1,5 @@
 """How passes over patients behave when the clinic does not hold still, and what the probe says about keys."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from integrations.connectors import CONNECTORS
 from integrations.connectors.base import Ask, Page
 from integrations.connectors.cliniko import sandbox_people
-from integrations.connectors.cliniko.sandbox import ClinikoVendor, nobody, serve
+from integrations.connectors.cliniko.sandbox import ClinikoVendor
 from integrations.connectors.cliniko.sandbox_world import ClinikoWorld
 from integrations.connectors.sandbox_kit import Server
 from integrations.core.errors import AccountError, Throttled, VendorChanged
@@ -20,26 +19,6 @@ from tests.contract.rigs.cliniko import RIG
 CLINIKO = CONNECTORS["cliniko"]
 PATIENTS = CLINIKO.stream("patients")
 KEY = RIG.credentials["api_key"]
-
-
-@pytest.fixture
-def server() -> Iterator[Server[ClinikoVendor]]:
-    world = ClinikoWorld()
-    world.add_account(KEY, zones=("Australia/Sydney",))
-    with serve(world=world, seed=nobody) as running:
-        running.vendor.limit.amount = 100_000
-        yield running
-
-
-@pytest.fixture
-def world(server: Server[ClinikoVendor]) -> ClinikoWorld:
-    return server.vendor.world
-
-
-@pytest.fixture
-def client(server: Server[ClinikoVendor]) -> Iterator[HttpClient]:
-    with client_of(CLINIKO, RIG, server) as opened:
-        yield opened
 
 
 def _pass(client: HttpClient, since: datetime | None = None) -> list[Page]:
