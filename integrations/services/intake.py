@@ -1,6 +1,7 @@
 """Intake: read the source page by page, map, gate, and put wishes into the outbox.
 
-Touches only the source. Each page's deliveries, counts and place commit together, so a crash re-reads at most a page.
+Touches only the source. Pages that come within a second are kept together, deliveries, counts and place in one
+transaction, so that a crash re-reads at most these.
 """
 
 import time as clock
@@ -205,7 +206,7 @@ WHERE tenant_id = %(tenant)s AND id = %(run)s AND fence = %(fence)s AND state = 
 
 @dataclass(slots=True)
 class Known:
-    """What the outbox and the links know of a page's keys, read in two queries."""
+    """What the outbox and the links know of some keys, read in one query."""
 
     wishes: dict[str, bytes] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
@@ -448,7 +449,7 @@ def _merged(records: Iterable[Record]) -> list[Record]:
 
 
 _UNFINISHED = ", ".join(f"'{state.value}'" for state in (*OPEN, *IN_FLIGHT))
-# Key by key, so that no plan made without statistics reads all of a flow's rows for a page's hundred.
+# Key by key, so that no plan made without statistics reads all of a flow's rows for a few hundred.
 _KNOW = f"""
 WITH asked AS MATERIALIZED (SELECT unnest(%(keys)s::text[]) AS key)
 SELECT key, wish, gone, NULL, NULL, source_version FROM asked CROSS JOIN LATERAL (
@@ -489,7 +490,7 @@ def know(flow_id: int, keys: Sequence[str]) -> Known:
 
 
 class Outbox:
-    """Puts a page's wishes into the outbox: one gate, one insert, and one update per superseded row."""
+    """Makes rows of the outbox from wishes: one gate, and one statement per row that is superseded."""
 
     COLUMNS = (
         "source_key",
