@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
-from typing import Self, cast
+from typing import Self
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -261,11 +261,14 @@ class ReadingAhead:
     a database connection of its own, for the quota."""
 
     def __init__(self, haul: Callable[[], Haul]) -> None:
-        self._haul, self._coming = haul, cast("Future[Haul] | None", None)
+        self._haul = haul
+        self._coming: Future[Haul] | None = None
+        self._has_read = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reading-ahead")
 
     def start(self) -> None:
         """Does nothing when the next haul is being read already."""
+        self._has_read = True
         self._coming = self._coming or self._thread.submit(self._haul)
 
     def next(self) -> Haul:
@@ -277,7 +280,7 @@ class ReadingAhead:
 
     def __exit__(self, *_: object) -> None:
         """Waits for what is being read: the client is about to be closed."""
-        if self._thread._threads:
+        if self._has_read:
             self._thread.submit(connection_handler.close_all)
         self._thread.shutdown()
 
