@@ -184,6 +184,7 @@ def _shown(
         "is_agency": is_agency(),
         "found": _choices(admin, located, asked) if page is None else [],
         "is_family": len({one.source_key for one in located.candidates}) > 1 and "@" in asked.text,
+        "is_one": len({one.source_key for one in located.candidates}) == 1,
         "failed": [(name, message(code)) for name, code in located.failed],
         "page": page,
         "zone": asked.clinic.time_zone if asked.clinic else "UTC",

@@ -199,7 +199,12 @@ class Wording:
 
     def _writes(self, ahead: Next) -> Told:
         shown = "The flow is in preview, so it is only shown and nothing is written." if ahead.is_preview else ""
-        text = " ".join(filter(None, (self._when(ahead), shown)))
+        many = (
+            "Should unusually many be archived in one pass, a person is asked first."
+            if ahead.action == "archive"
+            else ""
+        )
+        text = " ".join(filter(None, (self._when(ahead), many, shown)))
         return Told(self._written(ahead, sure=not ahead.is_preview), text, "info", "edit")
 
     def _nothing(self, told: Explanation) -> Told:

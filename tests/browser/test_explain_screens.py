@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from integrations.connectors.cliniko import sandbox_goods as goods
+from integrations.connectors.cliniko import sandbox_invoices as bills
 from integrations.connectors.sandbox_kit import Fault, FaultKind
 from tests.browser.window import PHONE, Visit
 from tests.conftest import House
@@ -40,6 +42,11 @@ def on_stage(people: House) -> Iterator[Stage]:
         (customer,) = built.customers()
         built.shop.store(customer | {"lastName": "Chen-Wu", "emailState": "UNSUBSCRIBED"})
         built.world.edit_patient(mia, first_name="Mya", city="Torquay")
+        built.join("products-to-products")
+        roller = goods.add_product(built.world, name="Foam roller", item_code="FR-45", price="90")
+        built.join("invoices-to-orders")
+        lines = [{"product_id": roller, "price": "90", "quantity": 2}, {"name": "Session", "price": "110"}]
+        bills.add_invoice(built.world, lines, patient_id=mia, number=10459)
         yield built
 
 
@@ -66,6 +73,9 @@ def test_a_record_explained_is_readable(visit: Visit, people: House, on_stage: S
     olga.goto(f"/clinic/integrations/link/explain/?key={leo}")
     olga.looks_right("explain-held")
     olga.shot("explain-held-whole", whole=True)
+    olga.goto("/clinic/integrations/link/explain/?key=10459")
+    olga.looks_right("explain-invoice")
+    olga.shot("explain-invoice-whole", whole=True)
     olga.goto("/clinic/integrations/link/explain/?key=404404")
     olga.looks_right("explain-nothing-found")
     olga.page.fill("input[name=key]", MIA["email"])

@@ -1,6 +1,8 @@
 """What an explanation foretells is what the next sync does, for every way a record can stand (B1, C03, C08, C15-C18)."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,13 +16,13 @@ from integrations.connectors.cliniko import sandbox_invoices as bills
 from integrations.connectors.cliniko import sandbox_people
 from integrations.connectors.shopify.sandbox_call import gid
 from integrations.connectors.shopify.sandbox_orders import MUTATIONS
-from integrations.models import Connection, Delivery, Link, SyncLogEntry
+from integrations.models import Connection, Delivery, Flow, Link, SyncLogEntry
 from integrations.services import desk, linking
 from integrations.services.explain import Explanation, explain
 from integrations.services.foresight import Next
 from integrations.services.wording import Wording
 from tenants.models import Tenant
-from tenants.walls import tenant_tx
+from tenants.walls import app_now, tenant_tx
 from tests.conftest import House
 from tests.stage import Stage, open_wide, stage
 
@@ -314,11 +316,9 @@ def test_an_unlinked_record_that_is_sent_again_is_foretold(on_stage: Stage) -> N
     assert comes_true(on_stage, key).action == told.action
 
 
-def test_explaining_changes_nothing_here_or_there(on_stage: Stage) -> None:
-    """Only the quota is told of the calls."""
-    key = str(on_stage.world.add_patient(**MIA))
-    on_stage.sync()
-    on_stage.world.edit_patient(key, first_name="Mya")
+@contextmanager
+def unwritten(on_stage: Stage) -> Iterator[None]:
+    """Nothing is written inside, here or at a vendor; only the quota is told of the calls."""
     written: list[str] = []
 
     def note(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -328,9 +328,43 @@ def test_explaining_changes_nothing_here_or_there(on_stage: Stage) -> None:
 
     writes = on_stage.writes
     with connection.execute_wrapper(note):
-        tell(on_stage, key)
+        yield
     assert written == []
     assert on_stage.writes == writes
+
+
+def test_explaining_changes_nothing_here_or_there(on_stage: Stage) -> None:
+    key = str(on_stage.world.add_patient(**MIA))
+    on_stage.sync()
+    on_stage.world.edit_patient(key, first_name="Mya")
+    with unwritten(on_stage):
+        tell(on_stage, key)
+
+
+def test_a_customer_who_was_merged_in_the_shop_is_followed_and_only_by_the_sync(on_stage: Stage) -> None:
+    """A37: the link follows the marker, once a delivery does it and not because somebody looked."""
+    key = str(on_stage.world.add_patient(**MIA))
+    on_stage.sync()
+    (before,) = on_stage.links().values()
+    on_stage.shop.create({"firstName": "M", "lastName": "C", "email": "m.c@example.com"})
+    (other,) = set(on_stage.shop.customers) - {int(before)}
+    on_stage.shop.merge(other, int(before))
+    on_stage.world.edit_patient(key, first_name="Mya")
+    with unwritten(on_stage):
+        told = tell(on_stage, key)
+    assert told.foreseen.current is not None
+    assert told.foreseen.current.key == str(other)
+    assert comes_true(on_stage, key).action == "update"
+    assert on_stage.links() == {key: str(other)}
+
+
+@pytest.mark.parametrize(("state", "action"), [("sending", "flying"), ("claimed", "flying"), ("uncertain", "looking")])
+def test_what_is_on_its_way_is_said_to_be(on_stage: Stage, state: str, action: str) -> None:
+    key = str(on_stage.world.add_patient(**MIA | {"email": None}))
+    on_stage.sync()
+    with tenant_tx(on_stage.tenant.pk):
+        Delivery.objects.update(state=state)
+    assert (ahead(on_stage, key).action, ahead(on_stage, key).when) == (action, "due")
 
 
 # -- the other kinds
@@ -370,6 +404,10 @@ def test_an_invoice_waits_for_its_customer_and_follows(trade: Stage) -> None:
     key = str(bills.add_invoice(trade.world, [{"price": "100", "rate": 0}], patient_id=patient, status=10))
     told = comes_true(trade, key, trade.sync_all)
     assert (told.action, told.code, told.waits_for) == ("hold", "parent.missing", (f"patients/{patient}",))
+    with tenant_tx(trade.tenant.pk):
+        Flow.objects.update(next_due_at=app_now() + timedelta(hours=1))
+    with unwritten(trade):  # a delivery would ring for the patients' flow
+        ahead(trade, key)
     assert ahead(trade, key).when == "desk"
     trade.world.edit_patient(patient, email="mia@example.com")
     trade.sync_all()

@@ -138,6 +138,7 @@ def _lines(row: Json, items: Sequence[Json]) -> tuple[Line, ...]:
 
 def numbered(client: Client, number: str) -> Sequence[str]:
     """Invoices that bear this number, archived ones included: for a person who has it on paper. Compared again here."""
+    number = number.removeprefix("#")
     if not _NUMBER.fullmatch(number):
         return ()
     rows = Answered.parse(client.get(LISTING.path, sized(("q[]", f"number:={number}"), ARCHIVED_TOO)), LISTING).rows
