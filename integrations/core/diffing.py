@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from integrations.core.records import Note, OnConflict, Write
 from integrations.core.values import Kind, Value
@@ -110,8 +111,7 @@ def fates(
     return told
 
 
-@dataclass(frozen=True, slots=True)
-class _Terms:
+class _Terms(NamedTuple):  # made for every comparison: the cheapest of its kind
     """What the judgement on a field depends on besides its two values."""
 
     kind_of: Callable[[str], Kind]
