@@ -3,6 +3,7 @@
 Colours are in static/suture/css: a policy without inline style has no room for unfold's own.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from allauth.mfa.utils import is_mfa_enabled
@@ -16,7 +17,8 @@ from tenants.middleware import person
 from tenants.sites import SITES
 
 Menu = tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]
-"""Groups of (title, icon, `app.model`); a model that a site does not register is left out of its menu."""
+"""Groups of (title, icon, `app.model`, with `:page` where it is not the list); a model that a site does not register is
+left out of its menu."""
 
 MENU: Menu = (
     (
@@ -26,6 +28,7 @@ MENU: Menu = (
             ("Runs", "play_circle", "integrations.run"),
             ("Sync log", "receipt_long", "integrations.synclogentry"),
             ("Links", "link", "integrations.link"),
+            ("Explain a record", "contact_support", "integrations.link:explain"),
         ),
     ),
     (
@@ -56,20 +59,35 @@ def menu(site_name: str, request: HttpRequest) -> list[dict[str, Any]]:
     pages = _pages(site_name, request)
     groups: list[dict[str, Any]] = [{"items": [first]}]
     for title, entries in MENU:
-        items = [{"title": name, "icon": icon, "link": pages[label]} for name, icon, label in entries if label in pages]
+        items = [{"title": name, "icon": icon, "link": link} for name, icon, label in entries if (link := pages(label))]
         if items:
             groups.append({"title": title, "items": items})
+    _mark_active(groups, request.path)
     return groups
 
 
-def _pages(site_name: str, request: HttpRequest) -> dict[str, str]:
-    """The list page of every model that the site registers and the person may see, by `app.model`."""
+def _mark_active(groups: list[dict[str, Any]], path: str) -> None:
+    """The entry that the page belongs to: of a list and a page below it that both are in the menu, only the page."""
+    items = [item for group in groups[1:] for item in group["items"]]
+    here = max((item["link"] for item in items if path.startswith(item["link"])), key=len, default="")
+    for item in items:
+        item["active"] = item["link"] == here
+
+
+def _pages(site_name: str, request: HttpRequest) -> Callable[[str], str]:
+    """The address of a menu's page, ``""`` where the site does not register its model or the person may not see it."""
     site = next(site for site in SITES if site.name == site_name)
-    return {
-        model._meta.label_lower: reverse(f"{site_name}:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    seen = {
+        model._meta.label_lower
         for model, admin in site._registry.items()
         if admin.has_view_or_change_permission(request)
     }
+
+    def address(label: str) -> str:
+        model, _, page = label.partition(":")
+        return reverse(f"{site_name}:{model.replace('.', '_')}_{page or 'changelist'}") if model in seen else ""
+
+    return address
 
 
 def agency_menu(request: HttpRequest) -> list[dict[str, Any]]:

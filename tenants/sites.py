@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import update_wrapper
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from allauth.mfa.utils import is_mfa_enabled
@@ -21,6 +21,7 @@ from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
+from unfold.dataclasses import SearchResult
 from unfold.sites import UnfoldAdminSite
 
 from tenants.bases import OWN_APPS
@@ -30,6 +31,8 @@ from tenants.walls import agency_tx, tenant_tx
 
 View = Callable[..., Any]
 Ask = Callable[[], object]
+Finder = Callable[[Any, HttpRequest, str], list[SearchResult]]
+"""What an app adds to the search box: (site, request, what was typed) -> results."""
 LiveView = Generator[Ask, Any, HttpResponseBase]
 
 CLINIC_KEY = "clinic_id"
@@ -58,6 +61,7 @@ class SutureSite(UnfoldAdminSite):
     enable_nav_sidebar = True
     actions_on_top = True
     index_template = "suture/dashboard.html"
+    finders: ClassVar[list[Finder]] = []
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -123,11 +127,13 @@ class SutureSite(UnfoldAdminSite):
         return redirect("account_change_password")
 
     def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Names of pages. Unfold keeps found rows in the cache by user, which would carry them between clinics."""
+        """Names of pages, and what the finders add. Unfold keeps found rows in the cache by user, which would carry them between clinics."""
         term = request.GET.get("s", "").strip().lower()
         if not term:
             return HttpResponse()
         results = self._search_apps(self.get_app_list(request), term)
+        for find in self.finders:
+            results += find(self, request, request.GET["s"].strip())
         page = Paginator(results, SEARCH_PER_PAGE).get_page(request.GET.get("page"))
         extended = "extended" in request.GET
         return TemplateResponse(

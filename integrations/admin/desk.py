@@ -227,6 +227,9 @@ class DeliveryAdmin(RecordAdmin):
             context["empty"] = self.empty if show == "" else self.empty_elsewhere
         return context
 
+    def explained(self, row: Delivery) -> tuple[str, str]:
+        return row.source_key, row.flow.name
+
     # -- many at once
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import URLPattern, path
 
-from integrations.admin import trails
+from integrations.admin import explain, trails
 from integrations.admin.records import (
     CLINIC,
     Cell,
@@ -27,7 +28,7 @@ from integrations.models import Link, LinkState
 from integrations.services import linking
 from integrations.services.candidates import label_of, page_of, stream_of
 from integrations.services.desk import Refused
-from tenants.sites import LiveView, agency_site, clinic_site, live_view
+from tenants.sites import LiveView, SutureSite, agency_site, clinic_site, live_view
 
 MADE_BY = {"created": "Created by Suture", "matched": "Found and matched", "person": "Chosen by a person"}
 
@@ -86,6 +87,19 @@ class LinkAdmin(RecordAdmin):
     def list_context(self, request: HttpRequest, cl: Any) -> dict[str, Any]:
         return {**super().list_context(request, cl), "search_label": "Number on either side"}
 
+    def explained(self, row: Link) -> tuple[str, str]:
+        return row.source_key, ""
+
+    def get_urls(self) -> list[URLPattern]:
+        page = self.admin_site.admin_view(self.explain_view)
+        return [path("explain/", page, name="integrations_link_explain"), *super().get_urls()]
+
+    @live_view
+    def explain_view(self, request: HttpRequest) -> LiveView:
+        """Any record, linked or not, by its number on either side, an address, an order's number."""
+        response: HttpResponse = yield from explain.answer(self, request)
+        return response
+
     @live_view
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -99,7 +113,7 @@ class LinkAdmin(RecordAdmin):
         if request.method != "POST":
             kind = trails.kind_of_link(row)
             trail = (yield from trails.follow(row, kind)) if kind else None
-            return self.detail_response(request, row, self.detail(request, row) | self._trail(trail))
+            return self.detail_response(request, row, self.detail(request, row) | self._trail(row, trail))
         if not self.may_act(request):
             raise PermissionDenied
         new_key = linking.last_part(request.POST.get("key", "")) if request.POST.get("do") == "relink" else ""
@@ -109,9 +123,17 @@ class LinkAdmin(RecordAdmin):
         freed = yield lambda: linking.free_target(row.tenant_id, row.pk, new_target_key=new_key)
         return self._corrected(request, row, new_key, freed)
 
-    def _trail(self, trail: trails.Trail | None) -> dict[str, Any]:
+    def _trail(self, row: Link, trail: trails.Trail | None) -> dict[str, Any]:
         hops = trail.hops if trail else ()
-        return {"trail": trail, "hops": [(hop, self.url("change", hop.link_pk) if hop.link_pk else "") for hop in hops]}
+        told = [
+            (
+                hop,
+                self.url("change", hop.link_pk) if hop.link_pk else "",
+                self.explain_url(hop.source_key, clinic=row.tenant),
+            )
+            for hop in hops
+        ]
+        return {"trail": trail, "hops": told}
 
     def _too_little(self, request: HttpRequest, new_key: str) -> str:
         """Why the vendor need not even be asked."""
@@ -179,5 +201,6 @@ class LinkAdmin(RecordAdmin):
         }
 
 
+SutureSite.finders.append(explain.found_by_search)
 for site in (agency_site, clinic_site):
     site.register(Link, LinkAdmin)

@@ -271,6 +271,7 @@ class RecordAdmin(ReadOnlyTenantAdmin):
     ) -> HttpResponse:
         if not self.has_view_permission(request, row):
             raise PermissionDenied
+        explained = self.explained(row)
         context = {
             **self.admin_site.each_context(request),
             "row": row,
@@ -280,10 +281,19 @@ class RecordAdmin(ReadOnlyTenantAdmin):
             "is_agency": is_agency(),
             "may_act": self.may_act(request),
             "title": str(row),
+            "explain_record_url": self.explain_url(*explained, clinic=row.tenant) if explained else "",
             **more,
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, template or self.detail_template, context)
+
+    def explained(self, row: Any) -> tuple[str, str] | None:
+        """The key and the flow (``""``: any) by which the row's record can be explained, None where it has none."""
+        return None
+
+    def explain_url(self, key: str, flow: str = "", *, clinic: Tenant | None = None) -> str:
+        """The page that explains the record of this number."""
+        return self.url_of("link", "explain", key=key, flow=flow, clinic=clinic.slug if clinic and is_agency() else "")
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """With what its page shows about it, in one query; None for another clinic's, as for one that never was."""

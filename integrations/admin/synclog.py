@@ -154,7 +154,15 @@ class SyncLogAdmin(RecordAdmin):
         return [path("find/", find, name="integrations_synclogentry_find"), *super().get_urls()]
 
     def list_context(self, request: HttpRequest, cl: Any) -> dict[str, Any]:
-        return {**super().list_context(request, cl), "title": "Sync log", "find_url": self.url("find")}
+        return {
+            **super().list_context(request, cl),
+            "title": "Sync log",
+            "find_url": self.url("find"),
+            "explain_url": self.url_of("link", "explain"),
+        }
+
+    def explained(self, row: SyncLogEntry) -> tuple[str, str]:
+        return row.source_key, row.flow.name
 
     def detail(self, request: HttpRequest, row: SyncLogEntry) -> dict[str, Any]:
         kind, told = FLOW_KINDS.get(row.flow.kind), message(row.code)
@@ -216,7 +224,11 @@ class SyncLogAdmin(RecordAdmin):
     def _hits(self, looked: Looked, clinic: Tenant | None) -> list[dict[str, Any]]:
         slug = clinic.slug if clinic and is_agency() else ""
         return [
-            {"hit": hit, "log_url": self.url("changelist", q=hit.source_key or hit.key, clinic=slug)}
+            {
+                "hit": hit,
+                "log_url": self.url("changelist", q=hit.source_key or hit.key, clinic=slug),
+                "explain_url": self.explain_url(hit.source_key, clinic=clinic) if hit.source_key else "",
+            }
             for hit in looked.hits
         ]
 

@@ -1,18 +1,15 @@
 """One record tried by a flow's rules, in words."""
 
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.utils.formats import date_format
-
 from integrations.admin import rules
 from integrations.admin.setup import said
-from integrations.admin.words import in_short
-from integrations.core.values import Value, in_words
+from integrations.core.values import Value
 from integrations.messages import message
 from integrations.services.trial import FieldTrial, Trial
+from integrations.services.wording import in_short, spelt
 from integrations.toolkit import redact
 
 ACTIONS = {
@@ -75,22 +72,17 @@ class _Spelling:
     is_masked: bool
 
     def __call__(self, value: Value) -> str:
-        text = self._words(value)
+        text = spelt(value, self.zone)
         return redact.mask(text) if text and self.is_masked and not isinstance(value, bool) else text
 
-    def _words(self, value: Value) -> str:
-        if isinstance(value, datetime):
-            return date_format(value.astimezone(self.zone), "j M Y, H:i T")
-        return date_format(value, "j M Y") if isinstance(value, date) else in_words(value)
 
-
-def _trial_line(one: FieldTrial, words: rules.Words, spelt: _Spelling) -> TrialLine:
+def _trial_line(one: FieldTrial, words: rules.Words, spell: _Spelling) -> TrialLine:
     return TrialLine(
         label=words.target(one.target),
         source=words.source(one.source) if one.source else "",
-        before=spelt(one.before),
-        after=spelt(one.after),
-        there=spelt(one.there),
+        before=spell(one.before),
+        after=spell(one.after),
+        there=spell(one.there),
         sentence=message(one.code).sentence if one.code else "",
         is_problem=one.is_problem,
         writes=one.writes,

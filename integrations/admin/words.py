@@ -1,9 +1,7 @@
 """Names and lists as people read them."""
 
 import math
-from collections.abc import Iterable
 from datetime import timedelta
-from itertools import groupby
 
 from integrations.flows import FLOW_KINDS
 from integrations.models import Flow
@@ -12,15 +10,6 @@ from integrations.models import Flow
 def flow_name(flow: Flow) -> str:
     """What its kind is called, unless the clinic gave the flow a name of its own."""
     return FLOW_KINDS[flow.kind].label if flow.name == flow.kind else flow.name
-
-
-def in_short(labels: Iterable[str]) -> str:
-    """Labels in a row, those of one family told once: ``First name, Address (6 fields)``."""
-    parts = []
-    for family, some in groupby(labels, key=lambda label: label.partition(": ")[0]):
-        members = list(some)
-        parts.append(members[0] if len(members) == 1 else f"{family} ({len(members)} fields)")
-    return ", ".join(parts)
 
 
 def lasted(span: timedelta) -> str:

@@ -144,6 +144,13 @@ class Find(Protocol):
     ) -> Mapping[str, Answer]: ...
 
 
+class Numbered(Protocol):
+    """Keys of the records that people know by this number: what is printed on an invoice, or an order's own. None where
+    the number is none of the vendor's form."""
+
+    def __call__(self, client: Client, number: str) -> Sequence[str]: ...
+
+
 class WriteMany(Protocol):
     def __call__(
         self, client: Client, items: Sequence[WriteItem], fields: frozenset[str], marker: str
@@ -256,6 +263,7 @@ class Stream:
     read_page: ReadPage | None = None
     read_many: ReadMany | None = None
     find: Find | None = None
+    numbered: Numbered | None = None
     write_many: WriteMany | None = None
     prepare: Prepare | None = None
     bulk: Bulk | None = None

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
 
 from integrations.core.records import Note, OnConflict, Write
 from integrations.core.values import Kind, Value
@@ -30,6 +32,20 @@ class Patch:
 DEFAULT = FieldPolicy()
 
 
+class Fate(StrEnum):
+    """What becomes of one wished field, and why."""
+
+    SAME = "same"  # as wished already
+    WRITE = "write"
+    UNSEEN = "unseen"  # the target does not show it, so it cannot be compared
+    MODE = "mode"  # its write mode leaves alone what is there
+    THEIRS = "theirs"  # nothing is wished, and what is there was never ours
+    ONCE = "once"  # can be set once only, was set as wished, and something became of it since
+    KEPT = "kept"  # changed at the target since our last write, and there the target's word counts
+    ASK = "ask"  # changed at the target since our last write, and there a person decides
+    FIXED = "fixed"  # differs, and the target lets nobody change it any more
+
+
 def new(wanted: Mapping[str, Value], kind_of: Callable[[str], Kind]) -> Patch:
     """What a record that does not exist yet must be created with: every wished field that holds something."""
     return Patch({name: value for name, value in wanted.items() if kind_of(name).canon(value)})
@@ -53,36 +69,73 @@ def diff(
     and is left alone (a shop may withhold it). A wish for a ``fixed`` field that was fulfilled once is not held against
     what became of it at the target since.
     """
+    terms = _Terms(kind_of, digest, written, policies, fixed)
     fields: dict[str, Value] = {}
     conflicts: list[str] = []
     stuck: list[str] = []
     notes: list[Note] = []
     for name, value in wanted.items():
-        if name not in current:
+        if name not in current or value == current[name]:
             continue
-        there = current[name]
-        if value == there:
-            continue
-        policy = policies.get(name, DEFAULT)
-        kind = kind_of(name)
-        want_text, there_text = kind.canon(value), kind.canon(there)
-        if kind.satisfied(want_text, there_text) or _mode_says_no(policy.write, want_text, there_text):
-            continue
-        last = written.get(name)
-        if name in fixed:
-            if digest(name, value) != last:
-                stuck.append(name)
-            continue
-        if not want_text and not last:
-            continue
-        if policy.conflict is not OnConflict.SOURCE_WINS and _is_touched(last, digest(name, there), there_text):
-            if policy.conflict is OnConflict.TARGET_WINS:
-                notes.append(Note("field.target_kept", name))
-            else:
-                conflicts.append(name)
-            continue
-        fields[name] = value
+        fate = _fate(name, value, current[name], terms)
+        if fate is Fate.WRITE:
+            fields[name] = value
+        elif fate is Fate.KEPT:
+            notes.append(Note("field.target_kept", name))
+        elif fate is Fate.ASK:
+            conflicts.append(name)
+        elif fate is Fate.FIXED:
+            stuck.append(name)
     return Patch(fields, tuple(conflicts), tuple(stuck), tuple(notes))
+
+
+def fates(
+    wanted: Mapping[str, Value],
+    current: Mapping[str, Value],
+    *,
+    kind_of: Callable[[str], Kind],
+    digest: Callable[[str, Value], str],
+    written: Mapping[str, str],
+    policies: Mapping[str, FieldPolicy],
+    fixed: Collection[str] = (),
+) -> dict[str, Fate]:
+    """What ``diff`` decides about each wished field, told one by one."""
+    terms, told = _Terms(kind_of, digest, written, policies, fixed), {}
+    for name, value in wanted.items():
+        if name not in current:
+            told[name] = Fate.UNSEEN
+        elif value == current[name]:
+            told[name] = Fate.SAME
+        else:
+            told[name] = _fate(name, value, current[name], terms)
+    return told
+
+
+class _Terms(NamedTuple):  # made for every comparison: the cheapest of its kind
+    """What the judgement on a field depends on besides its two values."""
+
+    kind_of: Callable[[str], Kind]
+    digest: Callable[[str, Value], str]
+    written: Mapping[str, str]
+    policies: Mapping[str, FieldPolicy]
+    fixed: Collection[str]
+
+
+def _fate(name: str, value: Value, there: Value, terms: _Terms) -> Fate:
+    """The judgement on a field that is not simply equal."""
+    kind, policy, last = terms.kind_of(name), terms.policies.get(name, DEFAULT), terms.written.get(name)
+    want_text, there_text = kind.canon(value), kind.canon(there)
+    if kind.satisfied(want_text, there_text):
+        return Fate.SAME
+    if _mode_says_no(policy.write, want_text, there_text):
+        return Fate.MODE
+    if name in terms.fixed:
+        return Fate.ONCE if terms.digest(name, value) == last else Fate.FIXED
+    if not want_text and not last:
+        return Fate.THEIRS
+    if policy.conflict is not OnConflict.SOURCE_WINS and _is_touched(last, terms.digest(name, there), there_text):
+        return Fate.KEPT if policy.conflict is OnConflict.TARGET_WINS else Fate.ASK
+    return Fate.WRITE
 
 
 def ours(

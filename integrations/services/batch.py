@@ -50,10 +50,17 @@ class Clients:
 
 
 class Batch:
-    """The items of one flow. Steps take what they can finish out of ``items`` into ``results`` and leave the rest."""
+    """The items of one flow. Steps take what they can finish out of ``items`` into ``results`` and leave the rest.
 
-    def __init__(self, job: Job, items: list[Item], clients: Clients, drained: Drained) -> None:
+    One that ``looks_only`` decides like any other and changes nothing, neither here nor at a vendor: it is never
+    written, and what its steps would keep they leave.
+    """
+
+    def __init__(
+        self, job: Job, items: list[Item], clients: Clients, drained: Drained, *, looks_only: bool = False
+    ) -> None:
         self.job, self.items, self.clients, self.drained = job, items, clients, drained
+        self.looks_only = looks_only
         self.results: list[Result] = []
         self.stream = job.target_stream
         self.fields = job.plan.target_fields
@@ -72,6 +79,8 @@ class Batch:
 
         ``within`` comes first in the same transaction.
         """
+        if self.looks_only:
+            raise RuntimeError("a batch that only looks has nothing to settle")
         results, self.results = self.results, []
         if not results and within is None:
             return

@@ -13,7 +13,7 @@ from integrations.core.records import Draft, Note, Record
 from integrations.core.values import Value
 from integrations.models import DeliveryState
 from integrations.services.counts import Moves
-from tenants.walls import app_now
+from tenants.walls import app_now, current_tenant_id
 
 BLOCKED_S = 2
 
@@ -39,6 +39,8 @@ FROM due WHERE d.id = due.id {returning}
 """
 _CLAIM_LOST = _LOST.format(crashes="=", returning=_RETURNING)
 _CLAIM_SUSPECT = _LOST.format(crashes=">", returning=_RETURNING)
+
+_LOOK = f"SELECT {COLUMNS} FROM integrations_delivery d WHERE d.tenant_id = %(tenant)s AND d.id = %(pk)s"  # noqa: S608 - constants only
 
 _CLAIM_WAITING = f"""
 WITH due AS (
@@ -138,6 +140,14 @@ def claim(target_id: int, *, limit: int) -> list[Item]:
                 break
     moves.save()
     return items
+
+
+def look(pk: int) -> Item | None:
+    """A delivery as a claim would take it, left where it is; None where it is gone. Call inside the clinic's transaction."""
+    with database.cursor() as cursor:
+        cursor.execute(_LOOK, {"tenant": current_tenant_id(), "pk": pk})
+        row = cursor.fetchone()
+    return item_of(row) if row is not None else None
 
 
 def put_off_blocked(target_id: int) -> None:

@@ -76,14 +76,9 @@ def start_run(flow_id: int, *, trigger: str, now: datetime) -> Run | None:
     if live or flow.mode == Mode.OFF or flow.stopped_code:
         return None
     cut_off = _cut_off(flow)
-    full = flow.wants_full_pass or flow.watermark is None or cut_off is not None
-    since = None
-    if not full:
-        late = flow.swept_at is None or now - flow.swept_at >= timedelta(seconds=settings.SUTURE_SWEEP_EVERY_S)
-        since = flow.watermark - timedelta(seconds=settings.SUTURE_SWEEP_BACK_S if late else settings.SUTURE_OVERLAP_S)
-        if late:
-            flow.swept_at = now
-    else:
+    full = _reads_all(flow, cut_off)
+    since = None if full else _since(flow, now)
+    if full or _is_late(flow, now):
         flow.swept_at = now
     if cut_off and (flow.wants_full_pass or not cut_off.place or cut_off.revision_number != flow.revision_number):
         cut_off = None  # from the start: what was read before the change is to be read again
@@ -103,6 +98,24 @@ def start_run(flow_id: int, *, trigger: str, now: datetime) -> Run | None:
         started_at=now,
     )
     return run
+
+
+def next_since(flow: Flow, now: datetime) -> datetime | None:
+    """From when on the next pass reads changes; None where it reads everything. Call inside the clinic's transaction."""
+    return None if _reads_all(flow, _cut_off(flow)) else _since(flow, now)
+
+
+def _reads_all(flow: Flow, cut_off: Run | None) -> bool:
+    return flow.wants_full_pass or flow.watermark is None or cut_off is not None
+
+
+def _since(flow: Flow, now: datetime) -> datetime | None:
+    back = settings.SUTURE_SWEEP_BACK_S if _is_late(flow, now) else settings.SUTURE_OVERLAP_S
+    return flow.watermark and flow.watermark - timedelta(seconds=back)
+
+
+def _is_late(flow: Flow, now: datetime) -> bool:
+    return flow.swept_at is None or now - flow.swept_at >= timedelta(seconds=settings.SUTURE_SWEEP_EVERY_S)
 
 
 def _cut_off(flow: Flow) -> Run | None:
@@ -219,6 +232,14 @@ class Known:
         """Whether anything was ever wished for this record."""
         return key in self.linked or key in self.open or key in self.flying
 
+    def newest(self, key: str) -> tuple[str, bytes | None]:
+        """The newest wish for this record: the open delivery's, else the flying one's, else the delivered one; and the
+        state of an open delivery, else ``""``."""
+        if key in self.open:
+            _, _, state, wish = self.open[key]
+            return state, wish
+        return "", self.flying[key] if key in self.flying else self.wishes.get(key)
+
     def made_of(self, key: str, reading: Callable[[Record], str], record: Record) -> bool:
         """Whether the last delivered wish was made of this very reading and nothing came after it: then there is no need
         to make it again."""
@@ -292,7 +313,7 @@ class PageReader:
         self.job, self.run, self.fence, self.client = job, run, run.fence, client
         self.starts_at = run.made_from if run.is_backfill else start_instant(flow)
         self.watermark = flow.watermark
-        self.pilot = frozenset(flow.pilot_keys) if flow.mode == Mode.PILOT else None
+        self.pilot = pilot_of(flow)
         self.place = run.place
         self.ask = Ask(since=run.since, fields=job.plan.source_fields)
 
@@ -391,7 +412,7 @@ class PageReader:
                 wishes[record.key] = reading
             elif record.state is State.MERGED:
                 continue
-            elif skip := self._left_out(record, known):
+            elif skip := left_out(record, known, pilot=self.pilot, starts_at=self.starts_at):
                 moves.read(self.run.pk, "skipped")
                 log.add(record.key, "skip", "skipped", code=skip)
             elif older is None and known.made_of(record.key, self.job.reading, record):
@@ -406,13 +427,6 @@ class PageReader:
         if edge is None:
             return frozenset()
         return frozenset(record.key for record in haul.records if record.changed_at and record.changed_at <= edge)
-
-    def _left_out(self, record: Record, known: Known) -> str:
-        """A record older than the flow's start is left out, unless a backfill brought it in: then it is kept up."""
-        if self.pilot is not None and record.key not in self.pilot:
-            return "mode.pilot"
-        is_older = self.starts_at and record.created_at and record.created_at < self.starts_at
-        return "mode.before_start" if is_older and not known.has(record.key) else ""
 
     def _advance(self, haul: Haul, moves: Moves, now: datetime) -> None:
         newest = max((record.changed_at for record in haul.records if record.changed_at), default=None)
@@ -445,6 +459,20 @@ class PageReader:
 
     def _let_go(self) -> None:
         Run.objects.filter(pk=self.run.pk, fence=self.fence).update(lease_until=None)
+
+
+def pilot_of(flow: Flow) -> frozenset[str] | None:
+    """The only records that the flow's mode lets through, None for all."""
+    return frozenset(flow.pilot_keys) if flow.mode == Mode.PILOT else None
+
+
+def left_out(record: Record, known: Known, *, pilot: frozenset[str] | None, starts_at: datetime | None) -> str:
+    """Why a pass leaves this record out, or ``""``. One older than the flow's start is left out, unless a backfill
+    brought it in: then it is kept up."""
+    if pilot is not None and record.key not in pilot:
+        return "mode.pilot"
+    is_older = starts_at and record.created_at and record.created_at < starts_at
+    return "mode.before_start" if is_older and not known.has(record.key) else ""
 
 
 def _merged(records: Iterable[Record]) -> list[Record]:
@@ -490,6 +518,24 @@ def know(flow_id: int, keys: Sequence[str]) -> Known:
             else:
                 known.flying[key] = print_of_wish
     return known
+
+
+def refusal(wish: Wish, known: Known) -> str:
+    """Why nothing is to be delivered for this wish, or ``""``. An archived record nobody ever delivered makes nothing at
+    the target, and no work for a person."""
+    key = wish.record.key
+    was_delivered = key in known.linked or key in known.flying
+    is_idle = wish.record.state is State.ARCHIVED and not was_delivered
+    return wish.skip or ("record.archived_unlinked" if is_idle else "")
+
+
+def print_of(job: Job, wish: Wish) -> bytes:
+    """What the gate compares: the draft's fingerprint, or one of the problems and the reading that has them."""
+    if wish.draft is not None:
+        return job.fingerprint(wish.draft)
+    told = "\x1e".join(f"{code}\x1f{name}" for code, name in wish.problems)
+    draft = Draft({"problems": f"{told}\x1d{wish.record.version}"})
+    return fingerprint.wish(job.vault.digest_key, draft, lambda _: Text)
 
 
 class Outbox:
@@ -543,12 +589,12 @@ class Outbox:
 
     def _row(self, wish: Wish) -> tuple[object, ...] | None:
         key = wish.record.key
-        if wish.skip or (wish.record.state is State.ARCHIVED and not self._was_delivered(key)):
+        if refused := refusal(wish, self.known):
             self.withdraw([key])
             self.moves.read(self.run_id, "skipped")
-            self.log.add(key, "skip", "skipped", code=wish.skip or "record.archived_unlinked")
+            self.log.add(key, "skip", "skipped", code=refused)
             return None
-        print_of_wish = self._fingerprint(wish)
+        print_of_wish = print_of(self.job, wish)
         if self._is_known(key, print_of_wish):
             return None
         self._supersede(key)
@@ -564,30 +610,13 @@ class Outbox:
             )
         return self._values(wish, print_of_wish)
 
-    def _was_delivered(self, key: str) -> bool:
-        """An archived record nobody ever delivered makes nothing at the target, and no work for a person."""
-        return key in self.known.linked or key in self.known.flying
-
-    def _fingerprint(self, wish: Wish) -> bytes:
-        if wish.draft is not None:
-            return self.job.fingerprint(wish.draft)
-        told = "\x1e".join(f"{code}\x1f{name}" for code, name in wish.problems)
-        draft = Draft({"problems": f"{told}\x1d{wish.record.version}"})
-        return fingerprint.wish(self.job.vault.digest_key, draft, lambda _: Text)
-
     def _is_known(self, key: str, print_of_wish: bytes) -> bool:
-        """Equal to the newest wish: the open delivery's, else the flying one's, else the delivered one."""
-        if key in self.known.open:
-            _, _, state, newest = self.known.open[key]
-            same = newest == print_of_wish
-            bucket = "held" if state == DeliveryState.HELD else "unchanged"
-        else:
-            newest = self.known.flying[key] if key in self.known.flying else self.known.wishes.get(key)
-            same = newest == print_of_wish
-            bucket = "unchanged"
-        if same:
-            self.moves.read(self.run_id, bucket)
-        return same
+        """Equal to the newest wish there is."""
+        state, newest = self.known.newest(key)
+        if newest != print_of_wish:
+            return False
+        self.moves.read(self.run_id, "held" if state == DeliveryState.HELD else "unchanged")
+        return True
 
     def _supersede(self, key: str) -> None:
         """A newer wish replaces an open one: the old row goes, its run counts it as superseded."""

@@ -5,7 +5,7 @@ import hmac
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -66,6 +66,12 @@ class Job:
     @property
     def target_connector(self) -> Connector:
         return CONNECTORS[self.target.vendor]
+
+    def with_config(self, config: Config) -> "Job":
+        """The same flow, configured otherwise: to see what that would do."""
+        plan = make_plan(self.kind, config, self.plan.context, self.source.released_fields)
+        kinds = {name: self.kind.target.kind_of(name) for name in plan.target_fields}
+        return replace(self, plan=plan, kinds=kinds, _orders={})
 
     def kind_of(self, name: str) -> Kind:
         """Raises KeyError for a field that is none of this flow's target fields."""

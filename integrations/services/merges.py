@@ -1,6 +1,6 @@
 """Follows merges on the source side: the link of a merged record moves to the record that survives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from django.db import connection as database
 from django.db.models import Q
@@ -37,11 +37,12 @@ def follow(job: Job, merged: Sequence[Record], log: Log) -> dict[str, str]:
     }
     unlinked: dict[str, str] = {}
     for gone_key, survivor in into.items():
-        link = links.get(gone_key)
-        if link is None:
+        if (fate := fate_of(links, gone_key, survivor)) == "unlinked":
             unlinked[gone_key] = survivor
             log.add(gone_key, "skip", "skipped", code="record.merged")
-        elif survivor in links:
+            continue
+        link = links[gone_key]
+        if fate == "kept":
             log.add(gone_key, "move", "held", target_key=link.target_key, code="record.merged_both_linked")
         else:
             _repoint(job, link, survivor)
@@ -49,6 +50,14 @@ def follow(job: Job, merged: Sequence[Record], log: Log) -> dict[str, str]:
             links[survivor] = links.pop(gone_key)
             log.add(survivor, "move", "ok", target_key=link.target_key, code="record.merged")
     return unlinked
+
+
+def fate_of(links: Container[str], gone_key: str, survivor: str) -> str:
+    """What becomes of the link of a record that was merged, ``links`` being the keys that have one: ``unlinked`` where
+    it has none, ``kept`` where the survivor has its own, else ``moved`` to the survivor."""
+    if gone_key not in links:
+        return "unlinked"
+    return "kept" if survivor in links else "moved"
 
 
 def remember(job: Job, unlinked: Mapping[str, str]) -> None:

@@ -49,18 +49,14 @@ def resolve(batch: Batch) -> None:
         item.looks = item.looks if item.was_uncertain else 0  # they were waits; an unclear create counts its own
 
 
-def placed(job: Job, wanted: Mapping[str, Value]) -> tuple[dict[str, Value], tuple[str, ...]]:
-    """One wish with the keys of targets in place, and the names of those fields whose parent has no link. Call inside
-    the clinic's transaction."""
-    made, missing = dict(wanted), []
+def lost(job: Job, wanted: Mapping[str, Value]) -> tuple[str, ...]:
+    """The parents (stream/key) that a wish refers to and that have no link. Call inside the clinic's transaction."""
+    names: list[str] = []
     for parent in job.kind.parents:
-        keys = _keys(made.get(parent.field))
+        keys = _keys(wanted.get(parent.field))
         known = targets_of(job, parent, keys) if keys else {}
-        if keys - known.keys() and not _drops(job, parent):
-            missing.append(parent.field)
-        elif keys:
-            made[parent.field] = _placed(made[parent.field], known, job)
-    return made, tuple(missing)
+        names += [name_of(parent, key) for key in sorted(keys - known.keys())]
+    return tuple(names)
 
 
 def _drops(job: Job, parent: Parent) -> bool:
@@ -96,7 +92,7 @@ def _coming(batch: Batch, parent: Parent, keys: set[str]) -> tuple[set[str], set
         under_way = Delivery.objects.filter(flow__in=flows, state__in=(DeliveryState.WAITING, *IN_FLIGHT))
         column = "target_key" if parent.is_reversed else "source_key"
         coming = set(under_way.filter(**{f"{column}__in": sorted(keys)}).values_list(column, flat=True))
-        if keys - coming:
+        if keys - coming and not batch.looks_only:
             Flow.objects.filter(pk__in=[flow.pk for flow in flows], next_due_at__gt=app_now()).update(
                 next_due_at=app_now()
             )

@@ -1,15 +1,16 @@
 """Which target each wish of a batch means, and what differs there."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
+from typing import TypedDict
 
 from django.conf import settings
 
 from integrations.connectors.base import Answer, Wanted
-from integrations.core.diffing import Patch, diff, new, ours
+from integrations.core.diffing import Fate, FieldPolicy, Patch, diff, fates, new, ours
 from integrations.core.matching import Decision, Found, Judge
 from integrations.core.records import Record
-from integrations.core.values import Value
+from integrations.core.values import Kind, Value
 from integrations.models import Link, Mode
 from integrations.services import settlement
 from integrations.services.batch import Batch
@@ -67,7 +68,8 @@ def _follow_target(batch: Batch, item: Item, record: Record) -> bool:
             return False
         link.target_aliases = [*link.target_aliases, link.target_key]
         link.target_key = record.key
-        link.save(update_fields=["target_key", "target_aliases"])
+        if not batch.looks_only:
+            link.save(update_fields=["target_key", "target_aliases"])
     item.target_key, item.current = record.key, record
     return True
 
@@ -227,17 +229,31 @@ def hold_stuck(batch: Batch, item: Item, patch: Patch) -> None:
 
 
 def left_to_write(batch: Batch, item: Item, current: Record) -> Patch:
+    return diff(item.wanted, current.values, **_terms(batch, item))
+
+
+def fates_of(batch: Batch, item: Item, current: Record) -> dict[str, Fate]:
+    """What becomes of each wished field, as ``left_to_write`` decides it."""
+    return fates(item.wanted, current.values, **_terms(batch, item))
+
+
+class _Terms(TypedDict):
+    kind_of: Callable[[str], Kind]
+    digest: Callable[[str, Value], str]
+    written: Mapping[str, str]
+    policies: Mapping[str, FieldPolicy]
+    fixed: Collection[str]
+
+
+def _terms(batch: Batch, item: Item) -> _Terms:
     is_gone = bool(item.draft and item.draft.gone)
-    policies = batch.job.plan.policies_for(is_new=item.is_new, is_gone=is_gone, was_gone=item.was_gone)
-    return diff(
-        item.wanted,
-        current.values,
-        kind_of=batch.job.kinds.__getitem__,
-        digest=batch.job.digest,
-        written=item.digests,
-        policies=policies,
-        fixed=batch.job.plan.fixed,
-    )
+    return {
+        "kind_of": batch.job.kinds.__getitem__,
+        "digest": batch.job.digest,
+        "written": item.digests,
+        "policies": batch.job.plan.policies_for(is_new=item.is_new, is_gone=is_gone, was_gone=item.was_gone),
+        "fixed": batch.job.plan.fixed,
+    }
 
 
 def remember(batch: Batch, item: Item) -> None:

@@ -58,10 +58,11 @@ def refill(batch: Batch) -> None:
         if item.source_key in unread:
             batch.finish(item, settlement.held(item, unread[item.source_key].code))
         else:
-            _refill_one(batch, item, records.get(item.source_key))
+            refill_one(batch, item, records.get(item.source_key))
 
 
-def _refill_one(batch: Batch, item: Item, record: Record | None) -> None:
+def refill_one(batch: Batch, item: Item, record: Record | None) -> None:
+    """The item's wish, made of this reading of its record; None says that the record is gone."""
     if record is None or record.state is State.MERGED:
         batch.finish(item, settlement.skipped(item, "record.gone"))
         return

@@ -1,8 +1,9 @@
 """Every page there is, read from the URL resolver, and the ways to ask for it that could show another clinic's rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib.admin import ModelAdmin
 from django.db import models
@@ -67,6 +68,14 @@ def object_asks(page: Page, key: int) -> Iterator[Ask]:
     yield Ask("AS7", "GET", f"{url}?_popup=1&_to_field=id")
     yield Ask("AS10", "POST", url, {"post": "yes"})
     yield Ask("AS14", "POST", url, _filled(page, key))
+
+
+def key_asks(page: Page, keys: Iterable[str], clinic: str) -> Iterator[Ask]:
+    """What to ask of a page that explains a record: another clinic's by its key, in its flow, and as that clinic's."""
+    for key in keys:
+        for more in ({}, {"clinic": clinic}, {"flow": key}):
+            yield Ask("AS8", "GET", f"{page.url()}?{urlencode({'key': key, **more})}")
+            yield Ask("AS14", "POST", page.url(), {"key": key, **more})
 
 
 def _filled(page: Page, key: int) -> dict[str, object]:

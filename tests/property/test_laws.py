@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integrations.core import fingerprint
-from integrations.core.diffing import FieldPolicy, diff, ours
+from integrations.core.diffing import Fate, FieldPolicy, diff, fates, ours
 from integrations.core.mapping import compile_rules
 from integrations.core.records import Draft, OnConflict, Write
 from integrations.core.rules import Context, Rule
@@ -54,6 +54,25 @@ def test_after_a_delivery_nothing_is_left_to_do(wanted, current, chosen):
 def test_a_patch_holds_only_wished_fields_that_differ(wanted, current, chosen):
     for name in patch(wanted, current, {}, chosen).fields:
         assert kind_of(name).canon(wanted[name]) != kind_of(name).canon(current[name])
+
+
+names = st.sets(st.sampled_from(sorted(KINDS)))
+
+
+@given(values, values, policies, st.tuples(names, names, values))
+def test_the_fates_of_the_fields_are_the_patch_told_field_by_field(wanted, current, chosen, around):
+    """B1: what an explanation says of a field is what the delivery does with it."""
+    fixed, hidden, before = around
+    current = {name: value for name, value in current.items() if name not in hidden}
+    written = {name: digest(name, value) for name, value in before.items()}
+    terms = {"kind_of": kind_of, "digest": digest, "written": written, "policies": chosen, "fixed": fixed}
+    made, told = diff(wanted, current, **terms), fates(wanted, current, **terms)
+    assert {name for name, fate in told.items() if fate is Fate.WRITE} == set(made.fields)
+    assert {name for name, fate in told.items() if fate is Fate.ASK} == set(made.conflicts)
+    assert {name for name, fate in told.items() if fate is Fate.FIXED} == set(made.fixed)
+    assert {name for name, fate in told.items() if fate is Fate.KEPT} == {note.field for note in made.notes}
+    assert {name for name, fate in told.items() if fate is Fate.UNSEEN} == hidden
+    assert set(told) == set(wanted)
 
 
 @given(values, values)

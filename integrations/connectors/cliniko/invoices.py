@@ -5,6 +5,7 @@ invoice, so a pass over changes also reads the items changed since, and then the
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,16 @@ from functools import partial
 from integrations.connectors.base import Field, OpenFields, Stream
 from integrations.connectors.cliniko import lists
 from integrations.connectors.cliniko.items import ITEMS, Items, as_credit, items_of, line_of
-from integrations.connectors.cliniko.lists import ARCHIVED_TOO, PAGE_SIZE, Decode, Listing, Part, Source
+from integrations.connectors.cliniko.lists import (
+    ARCHIVED_TOO,
+    PAGE_SIZE,
+    Answered,
+    Decode,
+    Listing,
+    Part,
+    Source,
+    sized,
+)
 from integrations.connectors.cliniko.owners import emails
 from integrations.connectors.cliniko.pages import page_url
 from integrations.connectors.cliniko.rows import is_gone, reference, row_key, state_of, text_of, version_of
@@ -30,6 +40,7 @@ LISTING = Listing("invoices")
 OWNER = "owner."
 OWNER_EMAIL = f"{OWNER}email"
 
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _BUSINESSES = Listing("businesses")
 _NUMBERS = (("total", "total_amount"), ("tax", "tax_amount"), ("net", "net_amount"))
 _REFERENCES = ("patient", "original_invoice", "business")
@@ -125,6 +136,15 @@ def _lines(row: Json, items: Sequence[Json]) -> tuple[Line, ...]:
     return as_credit(made, payload.optional_decimal(row, "total_amount"))
 
 
+def numbered(client: Client, number: str) -> Sequence[str]:
+    """Invoices that bear this number, archived ones included: for a person who has it on paper. Compared again here."""
+    number = number.removeprefix("#")
+    if not _NUMBER.fullmatch(number):
+        return ()
+    rows = Answered.parse(client.get(LISTING.path, sized(("q[]", f"number:={number}"), ARCHIVED_TOO)), LISTING).rows
+    return [row_key(row, LISTING.collection) for row in rows if text_of(row, "number") == number]
+
+
 def _clinical(name: str, label: str) -> Field:
     return Field(name, Text, label, personal=True, clinical=True, writable=False)
 
@@ -169,6 +189,7 @@ INVOICES = Stream(
     open_fields=(OpenFields(OWNER, "Practitioner", Email, released=True, shape="email"),),
     read_page=partial(lists.read_page, SOURCE),
     read_many=partial(lists.read_many, SOURCE),
+    numbered=numbered,
     read_cost=0.03,  # a page of invoices and about two of their items
     batch=PAGE_SIZE,
     poll_cost=7.0,

@@ -5,19 +5,18 @@ An order's key is its number, a refund's is ``refund-`` and its number; a wish i
 notes of their order's refunds.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from integrations.connectors.base import Answer, Ask, Field, Page, Stream, Wanted
 from integrations.connectors.shopify.call import affordable, read
+from integrations.connectors.shopify.decoding import number_of
 from integrations.connectors.shopify.links import admin_page
 from integrations.connectors.shopify.lists import Listing, decoded, read_by_id, read_list, slices
 from integrations.connectors.shopify.markers import OPEN_FIELDS, custom_id, define, with_definition
 from integrations.connectors.shopify.operations import Selection, find_document
 from integrations.connectors.shopify.orders_decoding import Payment, as_dated, decode_order
-from integrations.connectors.shopify.orders_documents import (
-    REFUND,
-    order_selection,
-)
+from integrations.connectors.shopify.orders_documents import ORDERS_BY_NAME, REFUND, order_selection
 from integrations.connectors.shopify.orders_whole import with_all_lines
 from integrations.connectors.shopify.orders_writing import write_many
 from integrations.connectors.shopify.refunds import (
@@ -38,6 +37,7 @@ PAGE_SIZE = 25  # each order brings its lines
 MOST_IDS = 10  # far below a document's 1000 points, however Shopify prices the lists inside
 MOST_LOOKUPS = 10
 
+_NAME = re.compile(r"#?[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 _MARKS = "Which invoice of the practice system this order is. Kept by Suture; please do not edit."
 
 
@@ -120,6 +120,18 @@ def prepare(client: Client, marker: str) -> None:
     define(client, marker, owner="ORDER", description=_MARKS)
 
 
+def numbered(client: Client, number: str) -> Sequence[str]:
+    """Orders that the shop calls so: ``#1001``, with or without the sign. A search compares words, so what it finds is
+    compared again."""
+    if not _NAME.fullmatch(number):
+        return ()
+    name = number.removeprefix("#")
+    answered = read(client, ORDERS_BY_NAME, {"query": f"name:'{name}'"}, cost=4)
+    nodes = payload.items(payload.obj(answered.data, "orders", "data"), "nodes", "orders")
+    named = [(payload.text(node, "name", "orders"), payload.text(node, "id", "orders")) for node in nodes]
+    return [number_of(key) for told, key in named if told.removeprefix("#").lower() == name.lower()]
+
+
 def admin_url(facts: Mapping[str, str], key: str) -> str:
     """The order in the shop's admin, ``""`` while the shop's handle is not known, and for refunds, which have no page."""
     return "" if key.startswith(KEY) else admin_page(facts, "orders", key)
@@ -152,6 +164,7 @@ ORDERS = Stream(
     read_page=read_page,
     read_many=read_many,
     find=find,
+    numbered=numbered,
     write_many=write_many,
     prepare=prepare,
     write_cost=26,

@@ -23,6 +23,10 @@ LINES_MORE = 250  # to a request for the lines that did not fit
 REFUNDS_FIRST = 250
 REFUND = "refund."
 
+ORDERS_BY_NAME = (
+    "query OrdersByName($query: String!) { orders(first: 10, query: $query, sortKey: ID) { nodes { id name } } }"
+)
+
 MONEY = "{ shopMoney { amount currencyCode } }"
 LINE = (
     "id title quantity refundableQuantity product { id } "
@@ -207,7 +211,7 @@ def every_document(fields: frozenset[str]) -> Sequence[str]:
     """One of each shape, for validation."""
     selected, paged = order_selection(fields), order_selection(fields, with_refunds=True)
     return (
-        VARIANTS, TERMS_TEMPLATES, MORE_LINES, refunds_document(2), refund_notes_document(2), refundable_document(2),
+        VARIANTS, TERMS_TEMPLATES, MORE_LINES, ORDERS_BY_NAME, refunds_document(2), refund_notes_document(2), refundable_document(2),
         write_document("Orders", tuple(SHAPES.items()), selected),
         *(write_document("Orders", (shape,), selected) for shape in SHAPES.items()),
         write_document("Refunds", tuple(REFUND_SHAPES.items()), refund_selection(fields)),

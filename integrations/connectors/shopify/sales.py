@@ -58,6 +58,13 @@ def read_many(client: Client, keys: Sequence[str], fields: frozenset[str]) -> Ma
     return {key: walk.moved.records[key] for key in wanted if key in walk.moved.records}
 
 
+def numbered(client: Client, number: str) -> Sequence[str]:
+    """What the orders of this name moved, see ``orders.numbered``."""
+    walk = _Walk(client)
+    read_by_id(client, orders.numbered(client, number), listing=walk.listing, selected=SALE)
+    return list(walk.moved.records)
+
+
 @dataclass(slots=True)
 class _Walk:
     """Goes from order to order, as Shopify lists them, and keeps what each of them moved."""
@@ -132,6 +139,7 @@ SALES = Stream(
     ),
     read_page=read_page,
     read_many=read_many,
+    numbered=numbered,
     batch=PAGE_SIZE,
     read_cost=0.5,
     admin_url=admin_url,
