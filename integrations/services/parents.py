@@ -52,15 +52,29 @@ def resolve(batch: Batch) -> None:
 def placed(job: Job, wanted: Mapping[str, Value]) -> tuple[dict[str, Value], tuple[str, ...]]:
     """One wish with the keys of targets in place, and the names of those fields whose parent has no link. Call inside
     the clinic's transaction."""
-    made, missing = dict(wanted), []
+    return placed_all(job, {"": wanted})[""]
+
+
+def placed_all(
+    job: Job, wishes: Mapping[str, Mapping[str, Value]]
+) -> dict[str, tuple[dict[str, Value], tuple[str, ...]]]:
+    """The same for many wishes, with one query a parent."""
+    made = {ref: dict(wanted) for ref, wanted in wishes.items()}
+    missing: dict[str, tuple[str, ...]] = dict.fromkeys(made, ())
     for parent in job.kind.parents:
-        keys = _keys(made.get(parent.field))
-        known = targets_of(job, parent, keys) if keys else {}
-        if keys - known.keys() and not _drops(job, parent):
-            missing.append(parent.field)
-        elif keys:
-            made[parent.field] = _placed(made[parent.field], known, job)
-    return made, tuple(missing)
+        asked = {ref: keys for ref, wanted in made.items() if (keys := _keys(wanted.get(parent.field)))}
+        known = targets_of(job, parent, {key for keys in asked.values() for key in keys}) if asked else {}
+        for ref, keys in asked.items():
+            if keys - known.keys() and not _drops(job, parent):
+                missing[ref] += (parent.field,)
+            else:
+                made[ref][parent.field] = _placed(made[ref][parent.field], known, job)
+    return {ref: (wanted, missing[ref]) for ref, wanted in made.items()}
+
+
+def is_left_out(job: Job, missing: Sequence[str]) -> bool:
+    """Whether a record that lacks these parents is to be left out, and not to wait for a person."""
+    return any(parent.field in missing and _choice(job, parent) == "skip" for parent in job.kind.parents)
 
 
 def _drops(job: Job, parent: Parent) -> bool:
