@@ -26,6 +26,8 @@ MENU: Menu = (
             ("Runs", "play_circle", "integrations.run"),
             ("Sync log", "receipt_long", "integrations.synclogentry"),
             ("Links", "link", "integrations.link"),
+            ("Mismatches", "difference", "reconciliation.mismatch"),
+            ("Reports", "balance", "reconciliation.report"),
         ),
     ),
     (
