@@ -30,13 +30,15 @@ class Row:
     is_surplus: bool = False
 
 
-# Key by key: tables that were filled a moment ago have no statistics to plan by.
+# Key by key: tables that were filled a moment ago have no statistics to plan by. Behind row-level security a key is only
+# looked up in an index if it is a plain column, hence what is reckoned is materialized first.
 _STAGED = "reconciliation_staged WHERE tenant_id = %(tenant)s AND report_number = %(report)s"
 _LINK = """integrations_link WHERE tenant_id = %(tenant)s AND source_id = %(source)s AND target_id = %(target)s
     AND source_stream = %(source_stream)s AND target_stream = %(target_stream)s"""
 
 _PARTNER = f"""
-    SELECT s.key FROM (SELECT key FROM {_STAGED} AND side = {Side.RIGHT.value} AND marker = {{marker}}) s
+    SELECT s.key FROM (
+        SELECT key FROM {_STAGED} AND side = {Side.RIGHT.value} AND marker <> '' AND marker = {{marker}} OFFSET 0) s
     WHERE NOT EXISTS (SELECT FROM {_LINK} AND target_key = s.key) ORDER BY s.key LIMIT 1
 """  # noqa: S608 - constants only
 """Of the target records that carry a marker and have no link of their own, the first is the marker's counterpart."""
@@ -44,37 +46,43 @@ _PARTNER = f"""
 _LEFT = f"""
 WITH page AS MATERIALIZED (
     SELECT key, standing, digests FROM {_STAGED} AND side = {Side.LEFT.value} AND key > %(place)s ORDER BY key LIMIT %(limit)s
-), joined AS (
-    SELECT page.key, page.standing, page.digests AS wanted, coalesce(k.target_key, m.key) AS target_key,
-           k.target_key IS NOT NULL AS is_linked, r.standing AS there_standing, r.digests AS there, r.marker
-    FROM page
-    LEFT JOIN LATERAL (SELECT target_key FROM {_LINK} AND source_key = page.key OFFSET 0) k ON true
-    LEFT JOIN LATERAL ({_PARTNER.format(marker="page.key")}) m ON k.target_key IS NULL
-    LEFT JOIN LATERAL (
-        SELECT standing, digests, marker FROM {_STAGED} AND side = {Side.RIGHT.value} AND key = coalesce(k.target_key, m.key)
-        OFFSET 0) r ON true
+), linked AS MATERIALIZED (
+    SELECT page.key, page.standing, page.digests, k.target_key
+    FROM page LEFT JOIN LATERAL (SELECT target_key FROM {_LINK} AND source_key = page.key OFFSET 0) k ON true
+), paired AS MATERIALIZED (
+    SELECT key, standing, digests, target_key IS NOT NULL AS is_linked,
+           CASE WHEN target_key IS NULL THEN ({_PARTNER.format(marker="linked.key")}) ELSE target_key END AS target_key
+    FROM linked
+), joined AS MATERIALIZED (
+    SELECT paired.key, paired.standing, paired.target_key, paired.is_linked, r.standing AS there_standing, r.marker,
+           paired.digests = r.digests AS is_same, paired.digests AS wanted, r.digests AS there
+    FROM paired LEFT JOIN LATERAL (
+        SELECT standing, digests, marker FROM {_STAGED} AND side = {Side.RIGHT.value} AND key = paired.target_key OFFSET 0
+    ) r ON true
 )
-SELECT j.key, j.standing, j.target_key, j.is_linked, j.there_standing, j.marker, j.wanted = j.there AS is_same,
-       CASE WHEN j.wanted = j.there THEN NULL ELSE j.wanted END, CASE WHEN j.wanted = j.there THEN NULL ELSE j.there END,
+SELECT j.key, j.standing, j.target_key, j.is_linked, j.there_standing, j.marker, j.is_same,
+       CASE WHEN j.is_same THEN NULL ELSE j.wanted END, CASE WHEN j.is_same THEN NULL ELSE j.there END,
        s.digests, s.dropped, s.gone
 FROM joined j
 LEFT JOIN LATERAL (
     SELECT digests, dropped, gone FROM integrations_linkstate
-    WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND source_key = j.key AND j.wanted <> j.there OFFSET 0) s ON true
+    WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND source_key = j.key AND NOT j.is_same OFFSET 0) s ON true
 ORDER BY j.key
 """  # noqa: S608
 
 _RIGHT = f"""
 WITH page AS MATERIALIZED (
     SELECT key, marker FROM {_STAGED} AND side = {Side.RIGHT.value} AND key > %(place)s ORDER BY key LIMIT %(limit)s
+), linked AS MATERIALIZED (
+    SELECT page.key, page.marker, k.source_key, coalesce(k.source_key, page.marker) AS source
+    FROM page LEFT JOIN LATERAL (SELECT source_key FROM {_LINK} AND target_key = page.key OFFSET 0) k ON true
 )
-SELECT page.key, page.marker, k.source_key,
-       EXISTS (SELECT FROM {_STAGED} AND side = {Side.LEFT.value} AND key = coalesce(k.source_key, page.marker)),
-       CASE WHEN k.source_key IS NULL AND page.marker <> '' THEN
-           NOT EXISTS (SELECT FROM {_LINK} AND source_key = page.marker)
-           AND page.key = ({_PARTNER.format(marker="page.marker")}) END
-FROM page LEFT JOIN LATERAL (SELECT source_key FROM {_LINK} AND target_key = page.key OFFSET 0) k ON true
-ORDER BY page.key
+SELECT l.key, l.marker, l.source_key,
+       EXISTS (SELECT FROM {_STAGED} AND side = {Side.LEFT.value} AND key = l.source),
+       CASE WHEN l.source_key IS NULL AND l.marker <> '' THEN
+           NOT EXISTS (SELECT FROM {_LINK} AND source_key = l.marker)
+           AND l.key = ({_PARTNER.format(marker="l.marker")}) END
+FROM linked l ORDER BY l.key
 """  # noqa: S608
 
 _LINKS = f"""

@@ -4,9 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from django.db.models import QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
-from integrations.models import Flow
+from integrations.models import IN_FLIGHT, Delivery, DeliveryState, Flow
 from integrations.services.resending import send_anew
 from reconciliation.compare import Cause
 from reconciliation.compare import Mismatch as Kind
@@ -34,24 +34,30 @@ class Plan:
 
 
 def plan(mismatches: QuerySet[Mismatch]) -> Plan:
-    """What bringing these in line would send; nothing is done yet. A record that was deleted at the target stays so
-    until somebody unlinks it, and what waits on the error desk for a person has its answer there."""
-    rows = list(mismatches.filter(closed_at=None).order_by("pk")[: MOST + 1])
+    """What bringing these in line would send; nothing is done yet. Left out is what is on its way already. A record that
+    was deleted at the target stays so until somebody unlinks it."""
+    standing = mismatches.filter(closed_at=None).order_by()
+    rows = list(standing.filter(_MENDED).exclude(Exists(_on_its_way())).order_by("pk")[: MOST + 1])
     keys: defaultdict[int, set[str]] = defaultdict(set)
-    sent, left = Counter[str](), Counter[str]()
     for row in rows[:MOST]:
-        if _is_mended(row):
-            keys[row.flow_id].add(row.source_key)
-            sent[row.kind] += 1
-        else:
-            left[row.kind] += 1
-    frozen = {flow_id: frozenset(some) for flow_id, some in keys.items()}
-    return Plan(frozen, sent, left, len(rows) > MOST)
+        keys[row.flow_id].add(row.source_key)
+    left = standing.exclude(_MENDED).values("kind").annotate(count=Count("pk")).values_list("kind", "count")
+    return Plan(
+        {flow_id: frozenset(some) for flow_id, some in keys.items()},
+        Counter(row.kind for row in rows[:MOST]),
+        dict(left),
+        len(rows) > MOST,
+    )
 
 
-def _is_mended(row: Mismatch) -> bool:
-    is_deleted = row.kind == Kind.MISSING_RIGHT and row.cause == Cause.DELETED
-    return row.kind in MENDED and bool(row.source_key) and not is_deleted
+_MENDED = Q(kind__in=MENDED) & ~Q(source_key="") & ~Q(kind=Kind.MISSING_RIGHT, cause=Cause.DELETED)
+
+
+def _on_its_way() -> QuerySet[Delivery]:
+    moving: QuerySet[Delivery] = Delivery.objects.filter(
+        flow_id=OuterRef("flow_id"), source_key=OuterRef("source_key"), state__in=(DeliveryState.WAITING, *IN_FLIGHT)
+    )
+    return moving
 
 
 def bring_in_line(wanted: Plan) -> int:

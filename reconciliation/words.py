@@ -64,13 +64,15 @@ class Words:
         }[Cause(cause)]
 
     def field(self, name: str) -> str:
-        if not name:
-            return ""
-        return "Reference to its source record" if name == self.kind.marker else label_of(self.kind.target, name)
+        return field_words(self.kind, name) if name else ""
 
     def why(self, row: Mismatch) -> str:
         """What the error desk says of it, where it does."""
         return message(row.code).sentence if row.code else ""
+
+
+def field_words(kind: FlowKind, name: str) -> str:
+    return "Reference to its source record" if name == kind.marker else label_of(kind.target, name)
 
 
 def values_of(row: Mismatch, words: Words, vault: Vault, *, masked: bool) -> tuple[str, str]:

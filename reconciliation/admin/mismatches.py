@@ -1,5 +1,6 @@
 """Mismatches: what is not equal on both sides, in plain words, with both values and what can be done."""
 
+from operator import itemgetter
 from typing import Any
 
 from django.contrib import messages
@@ -23,6 +24,7 @@ from integrations.admin.records import (
     is_agency,
     when,
 )
+from integrations.flows import FLOW_KINDS
 from integrations.messages import message
 from integrations.services.candidates import page_of
 from integrations.services.desk import Refused
@@ -30,7 +32,7 @@ from integrations.vault import open_vault
 from reconciliation import repair
 from reconciliation.exports import csv_parts, xlsx
 from reconciliation.models import CAUSES, KINDS, Mismatch
-from reconciliation.words import Words, values_of
+from reconciliation.words import Words, field_words, values_of
 from tenants.models import Role
 from tenants.services import record_audit
 from tenants.sites import ScopedStream, agency_site, clinic_site
@@ -81,10 +83,9 @@ class FieldFilter(Choice):
     MOST = 100
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        names = (
-            Mismatch.objects.filter(closed_at=None).exclude(field="").order_by("field").values_list("field", flat=True)
-        )
-        return [(name, name) for name in names.distinct()[: self.MOST]]
+        rows = Mismatch.objects.filter(closed_at=None).exclude(field="").order_by("flow__kind", "field")
+        named = rows.values_list("flow__kind", "field").distinct()[: self.MOST]
+        return sorted({name: field_words(FLOW_KINDS[kind], name) for kind, name in named}.items(), key=itemgetter(1))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(field=self.value()) if self.value() else queryset

@@ -231,7 +231,10 @@ class ReportAdmin(RecordAdmin):
                 ("Closed since the last", {"text": f"{row.closed:,}"}),
                 ("Linked to nothing", {"text": f"{row.linked_to_nothing:,}" if row.linked_to_nothing else ""}),
                 ("Revision of the rules", {"text": row.revision_number or ""}),
-                ("Next", when(row, table.next_due_at, never="only when asked") if table else {"text": "tonight"}),
+                (
+                    "Next",
+                    when(row, table.next_due_at, never="only when asked") if table else {"text": "not planned yet"},
+                ),
             ),
         }
 

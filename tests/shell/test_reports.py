@@ -19,54 +19,20 @@ from integrations import worker
 from integrations.models import Delivery, Flow, Run
 from integrations.services import errands as registry
 from integrations.services.desk import Refused
-from integrations.services.jobs import load_job
-from reconciliation import errands, services
-from reconciliation.compare import Found
-from reconciliation.compare import Mismatch as Kind
-from reconciliation.judging import bound_to
+from reconciliation import errands
 from reconciliation.models import Every, Mismatch, Report, ReportState, Timetable
 from tenants.models import AuditEntry
 from tenants.walls import app_now, system_tx, tenant_tx
 from tests.conftest import House, MovedClock, sign_in
 from tests.desk_rows import make_flow
+from tests.report_rows import MAIL, begin, differ, done
 
 pytestmark = pytest.mark.django_db
-MAIL = "mia.chen@example.com"
 
 
 @pytest.fixture
 def flow(house: House) -> Flow:
     return make_flow(house.harbour)
-
-
-def begin(flow: Flow, **given: Any) -> Report:
-    with tenant_tx(flow.tenant_id):
-        return services.begin(flow.pk, trigger="test", now=given.pop("now", None) or app_now())
-
-
-def done(flow: Flow, **counts: int) -> Report:
-    report = begin(flow)
-    left = counts.get("agree", 0) + counts.get("different", 0) + counts.get("missing_right", 0)
-    right = counts.get("agree", 0) + counts.get("different", 0)
-    with tenant_tx(flow.tenant_id):
-        Report.objects.filter(pk=report.pk).update(
-            state=ReportState.DONE, finished_at=app_now(), left=left, right=right, **counts
-        )
-        return Report.objects.get(pk=report.pk)
-
-
-def differ(flow: Flow, report: Report, key: str, *, field: str = "email", **given: Any) -> Mismatch:
-    """A mismatch with both values sealed."""
-    with tenant_tx(flow.tenant_id):
-        found = Found(Kind.DIFFERENT, field=field)
-        place = bound_to(flow.pk, found.kind.value, key, f"7{key}", field)
-        sealed = load_job(flow.pk).vault.seal(json.dumps([MAIL, "=old@example.com"]).encode(), bound_to=place)
-        values = {"kind": "different", "target_key": f"7{key}", "field": field, "cause": "hand", **given}
-        row: Mismatch = Mismatch.objects.create(
-            flow=flow, report=report, source_key=key, sealed_values=sealed,
-            first_seen=app_now() - timedelta(days=3), last_seen=app_now(), **values,
-        )  # fmt: skip
-        return row
 
 
 # -- begun once
