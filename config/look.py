@@ -29,6 +29,8 @@ MENU: Menu = (
             ("Sync log", "receipt_long", "integrations.synclogentry"),
             ("Links", "link", "integrations.link"),
             ("Explain a record", "contact_support", "integrations.link:explain"),
+            ("Mismatches", "difference", "reconciliation.mismatch"),
+            ("Reports", "balance", "reconciliation.report"),
         ),
     ),
     (

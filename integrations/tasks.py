@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from django.conf import settings
 
 from integrations.doorbell import WORKER, wake_pulse
-from integrations.services import alerts, bulk, bulk_files, delivery, intake, leases, retention
+from integrations.services import alerts, bulk, bulk_files, delivery, errands, intake, leases, retention
 from tenants.models import Tenant
 from tenants.services import seal_audit
 
@@ -23,19 +23,19 @@ FORGOTTEN_S = 86_400
 
 
 def run_flow(tenant_id: int, run_id: int) -> str:
-    with _at_work("run", tenant_id, run_id):
+    with at_work("run", tenant_id, run_id):
         done = intake.run_slice(tenant_id, run_id, seconds=settings.SUTURE_SLICE_S)
     return "more" if done.more else "end"
 
 
 def drain(tenant_id: int, connection_id: int) -> str:
-    with _at_work("drain", tenant_id, connection_id):
+    with at_work("drain", tenant_id, connection_id):
         done = delivery.drain(tenant_id, connection_id, seconds=settings.SUTURE_SLICE_S)
     return done.code or ("more" if done.more else "end")
 
 
 def carry_on_bulk_run(tenant_id: int, bulk_run_id: int) -> str:
-    with _at_work("bulk", tenant_id, bulk_run_id):
+    with at_work("bulk", tenant_id, bulk_run_id):
         done = bulk.carry_on(tenant_id, bulk_run_id, seconds=settings.SUTURE_SLICE_S)
     return done.code or "step"
 
@@ -49,6 +49,7 @@ def housekeep() -> str:
     removed = 0
     for tenant_id in Tenant.objects.order_by("pk").values_list("pk", flat=True):
         removed += sum(retention.remove_aged(tenant_id).values())
+        removed += sum(errand.sweep(tenant_id) for errand in errands.errands())
     seal_audit()
     bulk_files.sweep()
     for prefix in (WORK, BEAT, TELL):
@@ -81,7 +82,8 @@ def beat() -> None:
 
 
 @contextmanager
-def _at_work(kind: str, tenant_id: int, row_id: int) -> Iterator[None]:
+def at_work(kind: str, tenant_id: int, row_id: int) -> Iterator[None]:
+    """Answers the doorbell that was rung for this piece of work, and wakes the pulse at its end."""
     name, holder = work_name(kind, tenant_id, row_id), work_holder(tenant_id)
     leases.hold(name, holder, seconds=settings.SUTURE_TASK_S + 5)
     beat()

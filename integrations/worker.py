@@ -26,7 +26,7 @@ from django_q.tasks import async_task
 
 from integrations import tasks
 from integrations.doorbell import LIFELINE, PULSE_CHANNEL, WORKER, Ear, forget_own_queue, own_broker
-from integrations.services import leases, pulse
+from integrations.services import errands, leases, pulse
 from integrations.services.sync import begin_run
 from tenants.walls import system_tx
 
@@ -188,6 +188,7 @@ def look() -> Due:
             *(("drain", ring) for ring in pulse.due_drains()),
             *(("run", ring) for ring in pulse.due_runs()),
             *(("bulk", ring) for ring in pulse.due_bulk_runs()),
+            *((errand.name, ring) for errand in errands.errands() for ring in errand.due()),
         ]
         return Due(
             flows=pulse.due_flows(),
@@ -221,7 +222,7 @@ def ring_due(due: Due, turns: dict[int, float]) -> int:
         if name in due.busy or (ring.backfill and load[ring.tenant_id] >= share):
             continue
         if leases.take(name, tasks.work_holder(ring.tenant_id), seconds=settings.SUTURE_RING_AGAIN_S):
-            async_task(TASKS[kind], ring.tenant_id, ring.id)
+            async_task(TASKS.get(kind) or errands.task_of(kind), ring.tenant_id, ring.id)
             turns[ring.tenant_id] = time.monotonic()
             load[ring.tenant_id] += 1
             rang += 1

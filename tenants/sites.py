@@ -1,6 +1,6 @@
 """The two admin sites. Every page is answered, and rendered, inside the scope of who asks."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import update_wrapper
 from importlib import import_module
@@ -14,7 +14,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
@@ -55,6 +55,26 @@ def live_view(view: Callable[..., LiveView]) -> View:
     return view
 
 
+class ScopedStream(StreamingHttpResponse):
+    """A long answer made part by part: each part within the scope of who asked, none of which stays open between."""
+
+    def __init__(self, parts: Iterator[str], **given: Any) -> None:
+        self.parts = parts
+        super().__init__(**given)
+
+    def enter_with(self, enter: Callable[[], AbstractContextManager[Any]]) -> None:
+        """Says whose scope it is; before that it has no content."""
+        self.streaming_content = self._scoped(enter)
+
+    def _scoped(self, enter: Callable[[], AbstractContextManager[Any]]) -> Iterator[str]:
+        while True:
+            with enter():
+                part = next(self.parts, None)
+            if part is None:
+                return
+            yield part
+
+
 class SutureSite(UnfoldAdminSite):
     """What both sites share: who may come in, and the scope around each view."""
 
@@ -89,7 +109,7 @@ class SutureSite(UnfoldAdminSite):
             if getattr(view, "is_live", False):
                 return _run_live(view(request, *args, **kwargs), enter)
             with enter():
-                return _finish(view(request, *args, **kwargs))
+                return _finish(view(request, *args, **kwargs), enter)
 
         update_wrapper(inner, view)
         return super().admin_view(inner, cacheable)  # type: ignore[no-any-return]
@@ -221,8 +241,11 @@ def _choose(request: HttpRequest) -> HttpResponse:
     return HttpResponseRedirect(reverse("clinic:index"))
 
 
-def _finish(response: HttpResponseBase) -> HttpResponseBase:
+def _finish(response: HttpResponseBase, enter: Callable[[], AbstractContextManager[Any]]) -> HttpResponseBase:
     """Renders while the scope is open, and lets a failure take its writes with it."""
+    if isinstance(response, ScopedStream):
+        response.enter_with(enter)
+        return response
     if isinstance(response, TemplateResponse) and not response.is_rendered:
         response = response.render()
     if response.streaming:
@@ -239,7 +262,7 @@ def _run_live(steps: LiveView, enter: Callable[[], AbstractContextManager[Any]])
             try:
                 ask = steps.send(answer)
             except StopIteration as end:
-                return _finish(end.value)
+                return _finish(end.value, enter)
         answer = ask()
 
 

@@ -66,10 +66,10 @@ class FlowPage:
     def url(self, tab: str) -> str:
         return self.admin.url(tab, self.flow.pk)
 
-    def list_url(self, model: str, **query: str) -> str:
+    def list_url(self, model: str, *, app: str = "integrations", **query: str) -> str:
         """Another list of this site, narrowed to this flow."""
         asked = {**query, "flow": self.flow.name, **({"clinic": clinic_of(self.flow).slug} if self.is_agency else {})}
-        return f"{reverse(f'{self.admin.admin_site.name}:integrations_{model}_changelist')}?{urlencode(asked)}"
+        return f"{reverse(f'{self.admin.admin_site.name}:{app}_{model}_changelist')}?{urlencode(asked)}"
 
     def go(self, tab: str) -> HttpResponseRedirect:
         return redirect(self.url(tab))

@@ -172,6 +172,7 @@ class FlowAdmin(SetupAdmin):
             "steps": steps_to_live(flow, runs),
             "desk_url": page.list_url("delivery"),
             "runs_url": page.list_url("run"),
+            "reports_url": page.list_url("report", app="reconciliation"),
         }
 
     def mode_view(self, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -41,6 +41,7 @@ TRIGGERS = {
     "command": "Command line",
     "backfill": "Somebody asked for the history",
     "mode": "The mode changed",
+    "repair": "Mismatches were brought in line",
 }
 
 

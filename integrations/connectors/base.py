@@ -251,6 +251,7 @@ class Bulk:
 class Stream:
     """One kind of thing at a vendor. Without ``write_many`` it cannot be a target, without ``read_page`` no source.
 
+    ``read_all`` is for a stream that can be listed, but not asked for changes: its ``ask.since`` is always None.
     ``batch`` is the most items one ``read_many``, ``find`` or ``write_many`` call takes. ``read_cost`` and ``write_cost``
     are what one record costs when all are read, and when it is made, in the unit of the vendor's limit: for estimates.
     ``poll_cost`` is what asking for changes costs when there are none.
@@ -261,6 +262,7 @@ class Stream:
     fields: tuple[Field, ...]
     open_fields: tuple[OpenFields, ...] = ()
     read_page: ReadPage | None = None
+    read_all: ReadPage | None = None
     read_many: ReadMany | None = None
     find: Find | None = None
     numbered: Numbered | None = None

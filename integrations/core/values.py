@@ -26,7 +26,8 @@ class Kind:
     """One kind of value.
 
     ``canon`` gives canonical text, ``""`` for nothing at all. ``satisfied(wanted, current)`` says, of two canonical
-    texts, whether the target already is as wished. ``dump`` and ``load`` go to and from JSON.
+    texts, whether the target already is as wished. ``dump`` and ``load`` go to and from JSON. ``texts`` are all values
+    there are, where they are few: by them such texts are known from their digests.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Kind:
     dump: Callable[[Value], object]
     load: Callable[[object], Value]
     satisfied: Callable[[str, str], bool] = _same
+    texts: tuple[Value, ...] = ()
 
 
 def clean_text(value: Value) -> str:
@@ -137,7 +139,7 @@ Text = Kind("text", clean_text, _plain, _text_or_none)
 Email = Kind("e-mail", _lower, _plain, _text_or_none)
 Phone = Kind("phone number", _phone, _plain, _text_or_none)
 Code = Kind("code", _upper, _plain, _text_or_none)
-YesNoUnknown = Kind("yes, no or unknown", _yes_no, _plain, _bool_or_none, _absent_is_not_consent)
+YesNoUnknown = Kind("yes, no or unknown", _yes_no, _plain, _bool_or_none, _absent_is_not_consent, (True, False))
 Tags = Kind(
     "tags",
     _tags,

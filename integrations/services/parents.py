@@ -59,6 +59,28 @@ def lost(job: Job, wanted: Mapping[str, Value]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def placed_all(
+    job: Job, wishes: Mapping[str, Mapping[str, Value]]
+) -> dict[str, tuple[dict[str, Value], tuple[str, ...]]]:
+    """The same for many wishes, with one query a parent."""
+    made = {ref: dict(wanted) for ref, wanted in wishes.items()}
+    missing: dict[str, tuple[str, ...]] = dict.fromkeys(made, ())
+    for parent in job.kind.parents:
+        asked = {ref: keys for ref, wanted in made.items() if (keys := _keys(wanted.get(parent.field)))}
+        known = targets_of(job, parent, {key for keys in asked.values() for key in keys}) if asked else {}
+        for ref, keys in asked.items():
+            if keys - known.keys() and not _drops(job, parent):
+                missing[ref] += (parent.field,)
+            else:
+                made[ref][parent.field] = _placed(made[ref][parent.field], known, job)
+    return {ref: (wanted, missing[ref]) for ref, wanted in made.items()}
+
+
+def is_left_out(job: Job, missing: Sequence[str]) -> bool:
+    """Whether a record that lacks these parents is to be left out, and not to wait for a person."""
+    return any(parent.field in missing and _choice(job, parent) == "skip" for parent in job.kind.parents)
+
+
 def _drops(job: Job, parent: Parent) -> bool:
     return _choice(job, parent) == "drop"
 

@@ -157,7 +157,10 @@ class Walk:
         """One request with the cookies the person came with, whatever an earlier one did to them."""
         self.asked += 1
         self.client.cookies = copy.deepcopy(self.cookies)
-        return getattr(self.client, ask.method.lower())(ask.url, ask.form or None)
+        response = getattr(self.client, ask.method.lower())(ask.url, ask.form or None)
+        if response.streaming:
+            response.told = b"".join(response.streaming_content)
+        return response
 
 
 def _numbered(tenant: Tenant) -> str:
@@ -209,7 +212,7 @@ def _snapshot(tenant: Tenant) -> list[Any]:
 
 
 def _plain(response: HttpResponseBase) -> str:
-    body = getattr(response, "content", b"").decode(errors="replace")
+    body = (getattr(response, "told", b"") or getattr(response, "content", b"")).decode(errors="replace")
     body = re.sub(r'(csrfmiddlewaretoken" value|csrf-token" content|nonce)="[^"]*"', "", body)
     return re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "REQUEST", body)
 

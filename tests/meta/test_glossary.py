@@ -6,7 +6,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
 WORDS = re.findall(r"\*\*([a-z ]+)\*\*", GLOSSARY)
-PLACES = (("tenants", "*.py"), ("integrations", "*.py"), ("config", "*.py"), ("templates", "*.html"))
+PLACES = (
+    ("tenants", "*.py"),
+    ("integrations", "*.py"),
+    ("reconciliation", "*.py"),
+    ("config", "*.py"),
+    ("templates", "*.html"),
+)
 FORBIDDEN = {"mailbox", "batch job", "upsert", "sync job", "ETL", "dead letter"}
 
 

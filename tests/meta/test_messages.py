@@ -29,6 +29,7 @@ PARTS = ("Means", "Who acts", "Do", "By itself")
 
 
 def sources() -> Iterator[Path]:
+    yield from (ROOT / "reconciliation").rglob("*.py")
     for path in SOURCE.rglob("*.py"):
         inside = path.relative_to(SOURCE).parts
         if inside[0] not in ("demo", "migrations", "messages.py") and not path.name.startswith("sandbox"):

@@ -185,6 +185,7 @@ STOCK_ADJUSTMENTS = Stream(
         Field("reference", Text, "Reference to what it was made for", fixed=True),
         Field("notes", Text, "Notes other than our own line", clinical=True, writable=False),
     ),
+    read_all=partial(lists.read_page, SOURCE),
     read_many=partial(lists.read_many, SOURCE),
     find=find,
     write_many=write_many,

@@ -45,7 +45,7 @@ def _payment_text(raw: object) -> Value:
     return None if raw is None else str(raw)
 
 
-Payment = Kind("payment", clean_text, lambda value: value, _payment_text, _is_settled)
+Payment = Kind("payment", clean_text, lambda value: value, _payment_text, _is_settled, (PAID, UNPAID, REFUNDED))
 
 
 def gid(kind: str, key: str) -> str:

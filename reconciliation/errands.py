@@ -1,0 +1,125 @@
+"""When a comparison is due, and what the queue runs for it."""
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection as database
+
+from integrations.models import Flow, Mode
+from integrations.services.errands import Errand
+from integrations.services.pulse import Ring
+from integrations.services.schedule import next_due
+from integrations.tasks import at_work
+from reconciliation import services, staging
+from reconciliation.models import Every, Mismatch, Report, ReportState, Staged, Timetable
+from tenants.walls import app_now, tenant_tx
+
+CRON = {Every.DAILY: "0 2 * * *", Every.WEEKLY: "0 2 * * 0"}
+"""In the clinic's zone; flows are spread over five minutes."""
+LIMIT = 200
+WRITING = (Mode.LIVE, Mode.PILOT)
+
+_CALLABLE = "{c}.state NOT IN ('paused', 'needs_reauth') AND ({c}.open_until IS NULL OR {c}.open_until <= app_now())"
+
+_DUE_REPORTS = f"""
+SELECT r.tenant_id, r.id FROM reconciliation_report r JOIN integrations_flow f ON f.id = r.flow_id
+JOIN integrations_connection a ON a.id = f.source_id JOIN integrations_connection b ON b.id = f.target_id
+WHERE r.state = 'running' AND (r.lease_until IS NULL OR r.lease_until < app_now())
+  AND (r.not_before IS NULL OR r.not_before <= app_now())
+  AND {_CALLABLE.format(c="a")} AND {_CALLABLE.format(c="b")}
+ORDER BY r.id LIMIT {LIMIT}
+"""  # noqa: S608 - constants only
+
+_DUE_FLOWS = f"""
+SELECT t.tenant_id, t.flow_id FROM reconciliation_timetable t
+WHERE t.every <> 'off' AND t.next_due_at <= app_now() ORDER BY t.next_due_at LIMIT {LIMIT}
+"""  # noqa: S608
+
+
+def due_reports() -> list[Ring]:
+    """Reports to carry on. They count as backfill: whoever waits for a change goes first."""
+    return _ask(_DUE_REPORTS)
+
+
+def due_flows() -> list[Ring]:
+    """Flows whose night has come."""
+    return _ask(_DUE_FLOWS)
+
+
+def _ask(statement: str) -> list[Ring]:
+    with database.cursor() as cursor:
+        cursor.execute(statement)
+        return [Ring(tenant_id, pk, backfill=True) for tenant_id, pk in cursor.fetchall()]
+
+
+def reconcile(tenant_id: int, report_id: int) -> str:
+    with at_work("reconcile", tenant_id, report_id):
+        done = services.run_slice(tenant_id, report_id, seconds=settings.SUTURE_SLICE_S)
+    return done.code or ("more" if done.more else "end")
+
+
+def begin_due(tenant_id: int, flow_id: int) -> str:
+    with at_work("compare", tenant_id, flow_id), tenant_tx(tenant_id, reason="reconcile"):
+        return "begun" if begin_if_due(flow_id, app_now()) else "not due"
+
+
+def begin_if_due(flow_id: int, now: datetime) -> bool:
+    """Begins what is due, and says when it is due next. Preview writes nothing that could be compared, and is left out.
+    Call inside the clinic's transaction."""
+    due = Timetable.objects.select_for_update(of=("self",)).filter(flow_id=flow_id, next_due_at__lte=now)
+    table = due.exclude(every=Every.OFF).first()
+    if table is None:
+        return False
+    flow = Flow.objects.select_related("tenant").get(pk=flow_id)
+    set_timetable(flow, Every(table.every), now)
+    if flow.mode in WRITING:
+        services.begin(flow_id, trigger="schedule", now=now)
+    return bool(flow.mode in WRITING)
+
+
+def add_timetables(tenant_id: int) -> int:
+    """Every flow that writes is compared at night, from the next one on, unless somebody says otherwise."""
+    with tenant_tx(tenant_id, reason="reconcile"):
+        known = Timetable.objects.values("flow_id")
+        new = list(Flow.objects.select_related("tenant").filter(mode__in=WRITING).exclude(pk__in=known))
+        for flow in new:
+            set_timetable(flow, Every.DAILY, app_now())
+    return len(new)
+
+
+def set_timetable(flow: Flow, every: Every, now: datetime) -> Timetable:
+    """How often a flow is compared from now on. Call inside the clinic's transaction, with ``tenant`` loaded."""
+    due = None
+    if every is not Every.OFF:
+        due = next_due(CRON[every], zone=flow.tenant.time_zone, after=now, name=f"report of {flow.pk}")
+    table, _ = Timetable.objects.update_or_create(
+        flow=flow, tenant_id=flow.tenant_id, defaults={"every": every, "next_due_at": due}
+    )
+    made: Timetable = table
+    return made
+
+
+def sweep(tenant_id: int) -> int:
+    """What housekeeping does for a clinic: timetables for new flows, and the removal of what is old; how much of it."""
+    add_timetables(tenant_id)
+    return remove_aged(tenant_id)
+
+
+def remove_aged(tenant_id: int) -> int:
+    """Mismatches that closed long ago, old reports that nothing open refers to, and stages that nobody ended."""
+    with tenant_tx(tenant_id, reason="retention"):
+        edge = app_now() - timedelta(days=settings.SUTURE_KEEP_RUN_DAYS)
+        removed = int(Mismatch.objects.filter(closed_at__lt=edge).delete()[0])
+        used = Mismatch.objects.values("report_id")
+        aged = Report.objects.exclude(state=ReportState.RUNNING).filter(started_at__lt=edge).exclude(pk__in=used)
+        removed += int(aged.delete()[0])
+        running = Report.objects.filter(state=ReportState.RUNNING).values("pk")
+        for report_id in Staged.objects.exclude(report_number__in=running).values_list("report_number").distinct():
+            staging.forget(report_id[0])
+    return removed
+
+
+ERRANDS = (
+    Errand("reconcile", due_reports, reconcile, sweep),
+    Errand("compare", due_flows, begin_due),
+)

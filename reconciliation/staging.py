@@ -1,0 +1,191 @@
+"""Reading both sides, page by page, and keeping of each record its key and a digest a field."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from integrations.connectors.base import Ask, Page
+from integrations.core.errors import SyncError, VendorChanged
+from integrations.core.records import Record, State
+from integrations.core.values import Value
+from integrations.flows.kind import Wish
+from integrations.models import Flow, Link, Mode
+from integrations.services import intake, parents
+from integrations.services.children import MISSING
+from integrations.services.intake import Known, know
+from integrations.services.jobs import Job
+from integrations.services.merges import links_of
+from integrations.services.reading import read_each
+from integrations.toolkit.http import Client
+from reconciliation.compare import Layout, Standing
+from reconciliation.models import Side, Staged
+from tenants.walls import insert_rows
+
+COLUMNS = ("report_number", "side", "key", "marker", "standing", "digests")
+AGAIN = (
+    "(tenant_id, report_number, side, key) DO UPDATE SET marker = excluded.marker, standing = excluded.standing,"
+    " digests = excluded.digests"
+)
+BY_KEY = 100  # target records to a page where the target has no list
+
+
+def layout_of(job: Job) -> Layout:
+    return Layout(tuple(sorted(job.plan.target_fields)), job.kinds.__getitem__, job.digest, job.plan.fixed)
+
+
+def name_of(job: Job, layout: Layout) -> str:
+    """Equal for jobs that stage alike: the same fields, by the same rules and code."""
+    told = job.reading_key + "\x1f".join(layout.names).encode()
+    return hashlib.sha256(told).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a flow brings at all: records made since its start, and those of its pilot."""
+
+    starts_at: datetime | None
+    pilot: frozenset[str] | None
+
+    @classmethod
+    def of(cls, flow: Flow) -> "Limits":
+        pilot = frozenset(flow.pilot_keys) if flow.mode == Mode.PILOT else None
+        return cls(intake.start_instant(flow), pilot)
+
+    def asks_who_is_known(self, record: Record) -> bool:
+        """Whether it matters what was wished for the record before."""
+        return record.state is State.ARCHIVED or self._is_older(record)
+
+    def leaves_out(self, record: Record, known: Known) -> bool:
+        if self.pilot is not None and record.key not in self.pilot:
+            return True
+        return self._is_older(record) and not known.has(record.key)
+
+    def _is_older(self, record: Record) -> bool:
+        return bool(self.starts_at and record.created_at and record.created_at < self.starts_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A source record and what its flow wishes for it. ``fields`` have the keys of targets in place of parents."""
+
+    key: str
+    standing: Standing
+    fields: Mapping[str, Value] = field(default_factory=dict)
+    code: str = ""
+    record: Record | None = None
+
+
+def lefts(
+    job: Job, limits: Limits, records: Iterable[Record], broken: Iterable[tuple[str, SyncError]] = ()
+) -> dict[str, Left]:
+    """What these records are to the comparison, judged as intake judges them. Call inside the clinic's transaction."""
+    records = list({record.key: record for record in records}.values())
+    known = know(job.flow_id, sorted(one.key for one in records if limits.asks_who_is_known(one)))
+    made = {record.key: _left(job, limits, record, known) for record in records}
+    wished = {left.key: left.fields for left in made.values() if left.fields}
+    for key, (fields, missing) in parents.placed_all(job, wished).items():
+        standing = made[key].standing
+        if missing:
+            standing = Standing.LEFT_OUT if parents.is_left_out(job, missing) else Standing.HELD
+        made[key] = Left(key, standing, fields, MISSING if missing else "", made[key].record)
+    for key, error in broken:
+        made.setdefault(key, Left(key, Standing.HELD, code=error.code))
+    return made
+
+
+def _left(job: Job, limits: Limits, record: Record, known: Known) -> Left:
+    if record.state is State.MERGED:
+        return Left(record.key, Standing.MERGED, record=record)
+    was_delivered = record.key in known.linked or record.key in known.flying
+    if limits.leaves_out(record, known) or (record.state is State.ARCHIVED and not was_delivered):
+        return Left(record.key, Standing.LEFT_OUT, record=record)
+    wish: Wish = job.plan.wish(record)
+    if wish.skip:
+        return Left(record.key, Standing.LEFT_OUT, code=wish.skip, record=record)
+    if wish.draft is None:
+        return Left(record.key, Standing.HELD, code=wish.problems[0][0], record=record)
+    standing = Standing.GONE if wish.draft.gone else Standing.LIVE
+    return Left(record.key, standing, wish.draft.fields, record=record)
+
+
+def read_left(job: Job, client: Client, place: str | None) -> Page:
+    """One page of the source, of everything."""
+    read_page = job.source_stream.read_page
+    if read_page is None:
+        raise VendorChanged("flow.source_unreadable", stream=job.source_stream.name)
+    return read_page(client, Ask(None, job.plan.source_fields), place)
+
+
+def lists_target(job: Job) -> bool:
+    """Whether the target can be read from end to end, and not only by key."""
+    return (job.target_stream.read_all or job.target_stream.read_page) is not None
+
+
+def keys_after(job: Job, place: str | None) -> list[str]:
+    """The next target keys that links name: what is read of a target that has no list. Call inside the transaction."""
+    links = Link.objects.filter(links_of(job), target_key__gt=place or "").order_by("target_key")
+    return list(links.values_list("target_key", flat=True)[:BY_KEY])
+
+
+def read_right(job: Job, client: Client, place: str | None, keys: Sequence[str]) -> Page:
+    """One page of the target: of its list, or where it has none, the records of these keys."""
+    read_page = job.target_stream.read_all or job.target_stream.read_page
+    if read_page is not None:
+        return read_page(client, Ask(None, job.plan.target_fields), place)
+    found, unread = read_each(job.target_stream, client, keys, job.plan.target_fields)
+    onward = keys[-1] if len(keys) == BY_KEY else None
+    return Page(list(found.values()), onward, broken=tuple(unread.items()))
+
+
+def stage_left(report_id: int, layout: Layout, made: Mapping[str, Left]) -> int:
+    """How many records were staged that were not before. Call inside the clinic's transaction."""
+    return _stage(
+        report_id,
+        Side.LEFT,
+        [
+            (left.key, "", left.standing, layout.digests(left.fields) if _is_compared(left.standing) else b"")
+            for left in made.values()
+        ],
+    )
+
+
+def _is_compared(standing: Standing) -> bool:
+    return standing in (Standing.LIVE, Standing.GONE)
+
+
+def stage_right(report_id: int, layout: Layout, job: Job, page: Page) -> int:
+    rows = {key: (key, "", Standing.HELD, b"") for key, _ in page.broken}
+    for record in page.records:
+        rows[record.key] = (record.key, marker_of(job, record), Standing.LIVE, layout.digests(record.values))
+    return _stage(report_id, Side.RIGHT, list(rows.values()))
+
+
+def marker_of(job: Job, record: Record) -> str:
+    """The source key that a target record carries, ``""`` if none."""
+    marker = job.kind.marker
+    return job.kind_of(marker).canon(record.values.get(marker)) if marker else ""
+
+
+def mark(report_id: int) -> None:
+    """Begins a stage: as long as this row is there, so is all that was staged."""
+    forget(report_id)
+    _stage(report_id, Side.MARK, [("mark", "", "", b"")])
+
+
+def is_marked(report_id: int) -> bool:
+    return bool(Staged.objects.filter(report_number=report_id, side=Side.MARK).exists())
+
+
+def forget(report_id: int) -> None:
+    Staged.objects.filter(report_number=report_id)._raw_delete(Staged.objects.db)
+
+
+def _stage(report_id: int, side: Side, rows: Sequence[tuple[str, str, str, bytes]]) -> int:
+    done = insert_rows(
+        Staged,
+        COLUMNS,
+        ((report_id, side.value, key, marker, str(standing), digests) for key, marker, standing, digests in rows),
+        on_conflict=AGAIN,
+    )
+    return done.written

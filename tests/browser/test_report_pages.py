@@ -1,0 +1,78 @@
+"""Reports and mismatches as people see them; the pictures are looked at (C12)."""
+
+from datetime import timedelta
+
+import pytest
+
+from integrations.models import Flow
+from reconciliation.models import Report
+from tenants.walls import app_now, tenant_tx
+from tests.browser.window import PHONE, Visit
+from tests.conftest import House
+from tests.desk_rows import make_flow
+from tests.report_rows import begin, differ, done
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
+
+LOOKS = [(1280, False), (1280, True), (PHONE, False), (PHONE, True)]
+IDS = ["light", "dark", "phone", "phone-dark"]
+
+
+@pytest.fixture
+def report(people: House) -> Report:
+    flow = make_flow(people.harbour)
+    for days in range(5, 0, -1):
+        older = done(flow, agree=1180 + days, different=20 - days)
+        with tenant_tx(flow.tenant_id):
+            Report.objects.filter(pk=older.pk).update(started_at=app_now() - timedelta(days=days))
+    newest = done(flow, agree=1190, different=9, missing_right=1)
+    for number in range(30):
+        differ(flow, newest, f"14820193755503{number:02}")
+    differ(flow, newest, "1482019375550399", field="address.city", cause="missed")
+    differ(
+        flow, newest, "1482019375550398", kind="missing_right", field="", cause="held", code="record.email_missing",
+        target_key="", sealed_values=None,
+    )  # fmt: skip
+    differ(flow, newest, "1482019375550397", kind="duplicate", field="", cause="", sealed_values=None)
+    return newest
+
+
+@pytest.mark.parametrize(("width", "dark"), LOOKS, ids=IDS)
+def test_reports_are_readable(visit: Visit, people: House, report: Report, width: int, dark: bool) -> None:
+    olga = visit(width=width, dark=dark)
+    olga.sign_in(people.olga)
+    olga.goto("/clinic/reconciliation/report/")
+    olga.looks_right("list-report")
+    olga.goto(f"/clinic/reconciliation/report/{report.pk}/change/")
+    olga.looks_right("row-report")
+    olga.goto("/clinic/reconciliation/mismatch/")
+    olga.looks_right("list-mismatch")
+    olga.page.click(".su-list tbody th a >> nth=5")
+    olga.settle()
+    olga.looks_right("row-mismatch")
+
+
+def test_a_person_brings_what_differs_in_line(visit: Visit, people: House, report: Report) -> None:
+    olga = visit()
+    olga.sign_in(people.olga)
+    olga.goto("/clinic/reconciliation/mismatch/")
+    olga.page.check("input[name=select_across]")
+    olga.page.click("button[value=bring_in_line]")
+    olga.settle()
+    olga.looks_right("mismatch-confirm")
+    olga.page.click("button[name=confirmed]")
+    olga.settle()
+    assert "records are sent anew" in olga.page.inner_text("body")
+
+
+def test_a_running_comparison_and_an_empty_list_are_readable(visit: Visit, people: House) -> None:
+    olga = visit()
+    olga.sign_in(people.olga)
+    olga.goto("/clinic/reconciliation/report/")
+    olga.looks_right("list-report-empty")
+    olga.goto("/clinic/reconciliation/mismatch/")
+    olga.looks_right("list-mismatch-empty")
+    flow: Flow = make_flow(people.harbour)
+    running = begin(flow)
+    olga.goto(f"/clinic/reconciliation/report/{running.pk}/change/")
+    olga.looks_right("row-report-running")

@@ -1,0 +1,184 @@
+"""Divergences of thirteen kinds planted among records that agree: all found, none invented, causes right, and mended (B7, K35).
+
+`make test` plants a few of each among some hundred patients, `make proof` many among thousands.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+from django.db import connection
+
+from integrations.models import Link
+from integrations.services import intake, linking
+from integrations.services.sync import begin_run
+from reconciliation import repair
+from reconciliation.models import Mismatch
+from tenants.walls import tenant_tx
+from tests.conftest import House
+from tests.reports import Seen, compared, copy_customer, customer, edit, mark, patients, rows, seen
+from tests.stage import Stage, open_wide, stage
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
+EACH, AMONG = (150, 6000) if os.environ.get("SUTURE_PROOF") else (3, 90)
+
+Plant = Callable[[Stage, str, str], Seen]
+
+
+@pytest.fixture
+def clinic(house: House) -> Iterator[Stage]:
+    with stage(house.harbour) as built:
+        open_wide(built)
+        yield built
+
+
+def _renamed(clinic: Stage, key: str, target: str) -> Seen:
+    edit(clinic, key, lastName="Smith")
+    return Seen("different", key, target, "lastName", "hand")
+
+
+def _readdressed(clinic: Stage, key: str, target: str) -> Seen:
+    row = customer(clinic, key)
+    edit(clinic, key, email=f"someone.{row['email']}")
+    return Seen("different", key, target, "email", "hand")
+
+
+def _deleted(clinic: Stage, key: str, target: str) -> Seen:
+    clinic.shop.remove(int(target))
+    return Seen("missing_right", key, target, cause="deleted")
+
+
+def _gone(clinic: Stage, key: str, target: str) -> Seen:
+    clinic.world.remove(key)
+    return Seen("missing_left", key, target, cause="deleted")
+
+
+def _both_gone(clinic: Stage, key: str, target: str) -> Seen:
+    clinic.world.remove(key)
+    clinic.shop.remove(int(target))
+    return Seen("linked_to_nothing", key, target, cause="deleted")
+
+
+def _copied(clinic: Stage, key: str, _target: str) -> Seen:
+    return Seen("duplicate", key, copy_customer(clinic, key))
+
+
+def _remarked(clinic: Stage, key: str, target: str) -> Seen:
+    edit(clinic, key, metafields=mark(clinic, customer(clinic, key), "999999999999"))
+    return Seen("linked_twice", key, target, cause="hand")
+
+
+def _unmarked(clinic: Stage, key: str, target: str) -> Seen:
+    edit(clinic, key, metafields={})
+    return Seen("different", key, target, "metafields.suture.cliniko_patient_id", "hand")
+
+
+def _corrected(clinic: Stage, key: str, target: str) -> Seen:
+    clinic.world.edit_patient(key, last_name="Corrected")
+    return Seen("different", key, target, "lastName", "missed")
+
+
+def _archived(clinic: Stage, key: str, target: str) -> Seen:
+    clinic.world.archive(key)
+    return Seen("different", key, target, "tag.inactive", "archived")
+
+
+AFTER: Mapping[str, Plant] = {
+    "renamed": _renamed,
+    "readdressed": _readdressed,
+    "deleted": _deleted,
+    "gone": _gone,
+    "both gone": _both_gone,
+    "copied": _copied,
+    "remarked": _remarked,
+    "unmarked": _unmarked,
+    "corrected": _corrected,
+    "archived": _archived,
+}
+
+
+def _plant(clinic: Stage, keys: Mapping[str, str], names: Iterator[str]) -> set[Seen]:
+    """So many of each kind. What waits or is held is made first, since it takes a reading."""
+    planted = set()
+    links = clinic.links()
+    for number in range(EACH):
+        held = clinic.world.add_patient(first_name="No", last_name=f"Mail-{number}")
+        planted.add(Seen("missing_right", held, cause="held", code="record.email_missing"))
+        waiting = keys[next(names)]
+        clinic.world.edit_patient(waiting, last_name="Under-Way")
+        planted.add(Seen("different", waiting, links[waiting], "lastName", "not_delivered"))
+    run_id = begin_run(clinic.tenant.pk, clinic.flow_id)
+    assert run_id is not None
+    intake.run_slice(clinic.tenant.pk, run_id, seconds=300)
+    for number in range(EACH):
+        new = clinic.world.add_patient(first_name="New", last_name="Patient", email=f"new.{number}@example.com")
+        planted.add(Seen("missing_right", new, cause="missed"))
+        for plant in AFTER.values():
+            key = keys[next(names)]
+            planted.add(plant(clinic, key, links[key]))
+    return planted
+
+
+def test_all_are_found_none_is_invented_and_the_plan_mends_what_can_be_mended(clinic: Stage) -> None:
+    names = [f"p{number}" for number in range(AMONG)]
+    keys = patients(clinic, names)
+    clinic.sync()
+    planted = _plant(clinic, keys, iter(names))
+    report = compared(clinic)
+    assert seen(clinic) == planted
+    assert report.found == len(planted) == 13 * EACH
+    assert _in_clear(clinic) == []
+    touched = 11 * EACH  # of the synced ones; a copied one still agrees
+    assert report.agree == AMONG - touched + EACH
+
+    _bring_in_line(clinic)
+    clinic.sync()
+    left = {one for one in planted if one.kind in {"missing_left", "linked_to_nothing", "duplicate", "linked_twice"}}
+    left |= {one for one in planted if one.cause in {"deleted", "held"}}
+    again = compared(clinic)
+    assert seen(clinic) == left
+    assert (again.found, again.closed) == (0, len(planted) - len(left))
+
+    _decide_the_rest(clinic, left)
+    clinic.sync()
+    last = compared(clinic)
+    assert rows(clinic) == [] and last.agree == last.left - last.left_out == last.right - last.others
+
+
+def _bring_in_line(clinic: Stage) -> None:
+    """As often as there is more than goes at a time."""
+    with tenant_tx(clinic.tenant.pk):
+        while (plan := repair.plan(Mismatch.objects.all())).records:
+            assert repair.bring_in_line(plan) == plan.records
+            if not plan.is_full:
+                return
+
+
+def _decide_the_rest(clinic: Stage, left: set[Seen]) -> None:
+    """What a person does, at a vendor or at a link."""
+    for one in left:
+        match one.kind, one.cause:
+            case "missing_right", "held":
+                clinic.world.edit_patient(one.source_key, email=f"found.{one.source_key}@example.com")
+            case "missing_right" | "linked_to_nothing", "deleted":
+                with tenant_tx(clinic.tenant.pk):
+                    link = Link.objects.get(source_key=one.source_key)
+                    linking.unlink(link, reason="deleted there", send_again=one.kind == "missing_right")
+            case "linked_twice", _:
+                row = clinic.shop.customers[int(one.target_key)]
+                clinic.shop.store({**row, "metafields": mark(clinic, row, one.source_key)})
+            case "duplicate", _:
+                clinic.shop.remove(int(one.target_key))
+            case _:
+                with tenant_tx(clinic.tenant.pk):
+                    Link.objects.get(source_key=one.source_key).delete()
+                clinic.shop.remove(int(one.target_key))
+
+
+def _in_clear(clinic: Stage) -> list[str]:
+    """Rows of mismatches in which a name or an address stands for all to read."""
+    with tenant_tx(clinic.tenant.pk), connection.cursor() as cursor:
+        cursor.execute("SELECT t::text || coalesce(encode(sealed_values, 'escape'), '') FROM reconciliation_mismatch t")
+        told = [row for (row,) in cursor.fetchall() if row]
+    assert told
+    return [row for row in told if "example.com" in row or "Smith" in row]
