@@ -240,6 +240,11 @@ class TenantAdmin(ScopedAdmin):
     search_fields = ("name", "slug")
     fields = ("name", "slug", "time_zone", "country", "currency", "active")
 
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        kwargs["labels"] = {"slug": "Short name"}
+        kwargs["help_texts"] = {"slug": "For addresses and commands, such as harbour-physio. It stays as it is."}
+        return super().get_form(request, obj, change, **kwargs)
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
         return ("slug",) if obj else ()
 
