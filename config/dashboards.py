@@ -17,6 +17,7 @@ from django.db.models import Count
 from django.http import Http404, HttpRequest
 from django.urls import NoReverseMatch, reverse
 
+from integrations.admin.words import flow_name
 from integrations.connectors import CONNECTORS
 from integrations.messages import message
 from integrations.models import (
@@ -33,7 +34,7 @@ from integrations.models import (
 from integrations.services import backfill, desk
 from integrations.services.quota import share_used
 from tenants.admin import EDITORS, OWNERS
-from tenants.models import Tenant
+from tenants.models import AGENCY_ROLES, Tenant
 from tenants.sites import SutureSite, agency_site, clinic_site
 from tenants.walls import app_now, narrow_to
 
@@ -93,6 +94,7 @@ class Standing:
     flows: list[Flow] = field(default_factory=list)
     held: int = 0
     waiting: int = 0
+    counted_to: int = COUNT_MAX
     alerts: dict[int, Alert] = field(default_factory=dict)
     quota: float | None = None
     quota_of: str = ""
@@ -148,7 +150,7 @@ class Standing:
             return f"{about}: {message(about.state_code).sentence}" if about.state_code else str(about)
         stopped = next((flow for flow in self.flows if flow.stopped_code), None)
         if stopped is not None:
-            return f"{stopped.name}: {message(stopped.stopped_code).sentence}"
+            return f"{flow_name(stopped)}: {message(stopped.stopped_code).sentence}"
         if self.state == "setup":
             return _next_step(self)
         return ""
@@ -175,6 +177,7 @@ def stand(clinics: Sequence[Tenant], now: datetime) -> dict[int, Standing]:
         cursor.execute(_COUNTS, {"now": now, "most": most(len(standings)), "clinics": list(standings)})
         for pk, held, waiting in cursor.fetchall():
             standings[pk].held, standings[pk].waiting = held, waiting
+            standings[pk].counted_to = most(len(standings))
     _fill_quota(standings.values(), now)
     return standings
 
@@ -271,7 +274,7 @@ def _query(**asked: object) -> str:
 def _tiles(standings: Sequence[Standing]) -> list[dict[str, Any]]:
     look = [one for one in standings if STATES[one.state][2] <= STATES["attention"][2]]
     held = sum(one.held for one in standings)
-    is_more = any(one.held >= most(len(standings)) for one in standings)
+    is_more = any(one.held >= one.counted_to for one in standings)
     waiting = sum(one.waiting for one in standings)
     well = sum(one.state == "ok" for one in standings)
     return [
@@ -300,7 +303,9 @@ def row_of(one: Standing, site: SutureSite) -> dict[str, Any]:
         "is_late": one.is_late,
         "waiting": one.waiting,
         "waiting_url": f"{desk_url}{_query(show='waiting', clinic=slug)}" if desk_url else "",
+        "waiting_more": "+" if one.waiting >= one.counted_to else "",
         "held": one.held,
+        "held_more": "+" if one.held >= one.counted_to else "",
         "held_url": f"{desk_url}{_query(clinic=slug)}" if desk_url else "",
         "quota": one.quota,
         "quota_note": one.quota_of,
@@ -353,8 +358,9 @@ def one_clinic(request: HttpRequest, site: SutureSite, tenant: Tenant) -> dict[s
         "flows": _flows(one, site),
         "runs": _runs(site),
         "runs_url": f"{page_url(site, 'integrations', 'run', 'changelist')}{_query(clinic=slug) if slug else ''}",
-        "next_title": _next_step(one) if one.state == "setup" else "",
-        "next_url": _next_url(one, site) if role in EDITORS else "",
+        "next_title": (_next_step(one) if role in AGENCY_ROLES else "Not set up yet") if one.state == "setup" else "",
+        "next_url": _next_url(one, site) if role in AGENCY_ROLES else "",
+        "is_agency": role in AGENCY_ROLES,
         "next_do": "Add a connection" if not one.connections else "Add a flow" if not one.flows else "",
         "may_act": role in EDITORS,
     }
@@ -420,7 +426,7 @@ def _history(run: Run | None, now: datetime) -> str:
 def _flow(flow: Flow, names: dict[int, str], linked: int, missing: int, site: SutureSite) -> dict[str, Any]:
     eligible = linked + missing
     return {
-        "name": flow.name,
+        "name": flow_name(flow),
         "between": f"{names.get(flow.source_id, '')} → {names.get(flow.target_id, '')}",
         "mode": flow.mode,
         "word": flow.get_mode_display().partition(":")[0],
@@ -438,7 +444,7 @@ def _runs(site: SutureSite) -> list[dict[str, Any]]:
     newest = Run.objects.select_related("flow").order_by("-started_at")[:RUNS_SHOWN]
     return [
         {
-            "flow": run.flow.name,
+            "flow": flow_name(run.flow),
             "started": run.started_at,
             "state": "attention" if run.state == RunState.STOPPED else run.state,
             "word": run.get_state_display(),

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, ClassVar, cast
 
 from django import forms
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import PAGE_VAR
 from django.core.exceptions import PermissionDenied
@@ -15,7 +15,9 @@ from django.db import models
 from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
+from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import PaginationInlineFormSet
 
@@ -41,6 +43,12 @@ class ScopedAdmin(ModelAdmin):
     may_add: ClassVar[Roles] = EDITORS
     may_delete: ClassVar[Roles] = NOBODY
     view_on_site = False
+    list_title: ClassVar[str] = ""
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """A list is called what it shows, as in the menu; not "Select ... to change"."""
+        title = self.list_title or str(self.opts.verbose_name_plural).capitalize()
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def role(self, request: HttpRequest) -> Role | None:
         return cast(SutureSite, self.admin_site).role_of(request)
@@ -232,6 +240,11 @@ class TenantAdmin(ScopedAdmin):
     search_fields = ("name", "slug")
     fields = ("name", "slug", "time_zone", "country", "currency", "active")
 
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        kwargs["labels"] = {"slug": "Short name"}
+        kwargs["help_texts"] = {"slug": "For addresses and commands, such as harbour-physio. It stays as it is."}
+        return super().get_form(request, obj, change, **kwargs)
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
         return ("slug",) if obj else ()
 
@@ -250,7 +263,8 @@ class MembershipAdmin(ScopedAdmin):
     may_add = OWNERS | {Role.CLINIC_MANAGER}
     may_delete = OWNERS | {Role.CLINIC_MANAGER}
     may_view = EVERYONE - {Role.CLINIC_VIEWER}
-    list_display = ("email", "role", "tenant")
+    list_display = ("email", "role", "clinic")
+    list_title = "Members"
     list_filter = ("role",)
     list_select_related = ("tenant",)
     search_fields = ("user__email",)
@@ -266,6 +280,10 @@ class MembershipAdmin(ScopedAdmin):
         return str(member.email)
 
     email.admin_order_field = "email"  # type: ignore[attr-defined]
+
+    @admin.display(description="Clinic", ordering="tenant__name")
+    def clinic(self, member: Any) -> str:
+        return str(member.tenant or "All clinics")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody changes their own role; an agency role is taken away and given anew."""
@@ -299,19 +317,50 @@ class MembershipAdmin(ScopedAdmin):
         return Membership.objects.filter(user_id=user_id, **form.place_key()).exists()
 
 
-class AuditEntryAdmin(ReadOnlyTenantAdmin):
-    list_display = ("at", "actor", "action", "target", "reason")
+class Journal:
+    """The columns of both journals: when with its zone, who, and what in words."""
+
+    list_display: Sequence[str] = ("when", "who", "what", "target", "reason")
+
+    @admin.display(description="When", ordering="at")
+    def when(self, entry: Any) -> SafeString:
+        zone = entry.tenant.time_zone if hasattr(entry, "tenant") else "UTC"
+        return render_to_string("suture/time.html", {"value": entry.at, "zone": zone})
+
+    @admin.display(description="Who", ordering="actor")
+    def who(self, entry: Any) -> str:
+        return entry.actor or "Suture"
+
+    @admin.display(description="What", ordering="action")
+    def what(self, entry: Any) -> str:
+        """``flow.backfill_begun`` is said as *Flow history begun*."""
+        words: str = entry.action.replace(".", " ").replace("_", " ").replace("backfill", "history")
+        return words.capitalize()
+
+
+class AuditEntryAdmin(Journal, ReadOnlyTenantAdmin):
+    list_title = "Audit"
+    list_select_related = ("tenant",)
     list_filter = ("action",)
     search_fields = ("actor", "target")
     date_hierarchy = "at"
     may_view = EVERYONE - {Role.CLINIC_VIEWER}
 
+    def get_list_display(self, request: HttpRequest) -> Sequence[str]:
+        """The agency sees whose it is; a clinic sees its own alone."""
+        when, *rest = self.list_display
+        return (when, "clinic", *rest) if self.role(request) in AGENCY_ROLES else self.list_display
 
-class AgencyAuditEntryAdmin(ScopedAdmin):
+    @admin.display(description="Clinic", ordering="tenant__name")
+    def clinic(self, entry: Any) -> str:
+        return str(entry.tenant)
+
+
+class AgencyAuditEntryAdmin(Journal, ScopedAdmin):
+    list_title = "Agency audit"
     may_view = OWNERS
     may_change = NOBODY
     may_add = NOBODY
-    list_display = ("at", "actor", "action", "target", "reason")
     list_filter = ("action",)
     search_fields = ("actor", "target")
     date_hierarchy = "at"

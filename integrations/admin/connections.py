@@ -10,6 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import slugify
 
@@ -112,7 +113,7 @@ class ConnectionAdmin(SetupAdmin):
     pages = (("key", "key_view"), ("test", "test_view"), ("pause", "pause_view"), ("fields", "fields_view"))
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
-        columns = ("shown", "vendor_name", "account", "state_word", "answered", "tested", "quota")
+        columns = ("shown", "account", "state_word", "answered", "tested", "quota")
         return columns if in_one_clinic() else ("clinic", *columns)
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -133,12 +134,9 @@ class ConnectionAdmin(SetupAdmin):
         return str(row.tenant)
 
     @admin.display(description="Connection", ordering="name")
-    def shown(self, row: Connection) -> str:
-        return str(row)
-
-    @admin.display(description="System", ordering="vendor")
-    def vendor_name(self, row: Connection) -> str:
-        return CONNECTORS[row.vendor].label if row.vendor in CONNECTORS else row.vendor
+    def shown(self, row: Connection) -> SafeString:
+        vendor = CONNECTORS[row.vendor].label if row.vendor in CONNECTORS else row.vendor
+        return format_html('{}<span class="su-under">{}</span>', str(row), "" if vendor == str(row) else vendor)
 
     @admin.display(description="State", ordering="state")
     def state_word(self, row: Connection) -> SafeString:

@@ -28,8 +28,9 @@ from integrations.admin.records import (
     is_agency,
     when,
 )
+from integrations.admin.words import action_words, flow_name
 from integrations.connectors import CONNECTORS
-from integrations.messages import MESSAGES, Owner, codes_of, message
+from integrations.messages import MESSAGES, Fix, Message, Owner, codes_of, message
 from integrations.models import Delivery, DeliveryState, SyncLogEntry
 from integrations.models.delivery import IN_FLIGHT
 from integrations.services import desk
@@ -44,6 +45,7 @@ OWNER_WORDS = {
     Owner.SYSTEM: ("Suture's engineers", "engineering"),
 }
 DESK = "desk"
+UNMAPPED = "unmapped_value"
 IGNORE_DAYS = ((7, "a week"), (30, "a month"), (90, "three months"), (365, "a year"))
 LOG_LINES = 8
 
@@ -149,8 +151,13 @@ def _fields_note(row: Delivery) -> str:
     return said
 
 
+def _unless_said(code: str, row: Delivery) -> str:
+    """The sentence of one field's problem; ``""`` where the page's heading says it already."""
+    return "" if code == row.code else message(code).sentence
+
+
 def record_cell(row: Delivery) -> Cell:
-    return {"text": row.source_key, "note": row.flow.name}
+    return {"text": row.source_key, "note": flow_name(row.flow)}
 
 
 def state_cell(row: Delivery) -> Cell:
@@ -171,7 +178,7 @@ class DeliveryAdmin(RecordAdmin):
         Column("Tries", lambda row: {"text": row.tries or "–"}, num=True),
     )
     other_columns = (
-        Column("Record", lambda row: {"text": row.source_key, "note": row.flow.name, "is_link": True}),
+        Column("Record", lambda row: {"text": row.source_key, "note": flow_name(row.flow), "is_link": True}),
         Column("State", state_cell),
         Column("What happened", lambda row: {"text": message(row.code).sentence if row.code else "–"}),
         CLINIC,
@@ -340,7 +347,7 @@ class DeliveryAdmin(RecordAdmin):
             "source_label": source,
             "source_url": page_of(desk.kind_of(row).source, row.flow.source.facts, row.source_key),
             "back": self.url("change", row.pk),
-            "facts": facts((f"In {source}", {"text": row.source_key}), ("Flow", {"text": row.flow.name})),
+            "facts": facts((f"In {source}", {"text": row.source_key}), ("Flow", {"text": flow_name(row.flow)})),
         }
         return self.detail_response(request, row, more, template="admin/integrations/delivery/explain.html")
 
@@ -359,10 +366,11 @@ class DeliveryAdmin(RecordAdmin):
             "is_held": row.state == DeliveryState.HELD,
             "is_ignored": bool(row.ignored_until and row.ignored_until > app_now()),
             "problems": [
-                (message(problem["code"]).sentence, label_of(kind.target, problem["field"]))
+                (label_of(kind.target, problem["field"]), _unless_said(problem["code"], row))
                 for problem in row.codes
                 if problem.get("field")
             ],
+            "fix": self._fix(row, told) if row.code else None,
             "notes": [(message(note["code"]).sentence, label_of(kind.target, note["field"])) for note in row.notes],
             "comparison": comparison,
             "why_not_asked": message(comparison.code).sentence if comparison.code else "",
@@ -378,7 +386,7 @@ class DeliveryAdmin(RecordAdmin):
             "facts": facts(
                 ("State", badge(row.state, row.get_state_display())),
                 ("Since", when(row, row.held_at or row.created_at, ago=False)),
-                ("Flow", {"text": row.flow.name, "note": f"{source} → {target}"}),
+                ("Flow", {"text": flow_name(row.flow), "note": f"{source} → {target}"}),
                 ("Run", {"text": row.run_id, "url": self.url_of("run", "change", row.run_id)}),
                 (f"In {CONNECTORS[source.vendor].label}", {"text": row.source_key}),
                 (f"In {CONNECTORS[target.vendor].label}", {"text": row.target_key}),
@@ -392,6 +400,15 @@ class DeliveryAdmin(RecordAdmin):
                 "synclogentry", "changelist", q=row.source_key, clinic=row.tenant.slug if is_agency() else ""
             ),
         }
+
+    def _fix(self, row: Delivery, told: Message) -> tuple[str, str, bool] | None:
+        """The page of the flow on which the advice is followed, the words of the button that leads there, and whether
+        it is the only way."""
+        if row.code == UNMAPPED:
+            return self.url_of("flow", "values", row.flow_id), "Open the value map", True
+        if "flow settings" in told.advice or "flow's setting" in told.advice:
+            return self.url_of("flow", "settings", row.flow_id), "Open the flow's settings", told.fix == Fix.SETTING
+        return None
 
     def _decide(self, request: HttpRequest, row: Delivery) -> HttpResponse:
         """One button of the page. Stays there when it could not be done."""
@@ -423,7 +440,7 @@ class DeliveryAdmin(RecordAdmin):
                 return f"{row.source_key} is back on the desk."
             case "approve":
                 count = desk.approve_mass_change(row.flow)
-                return f"{count:,} records of {row.flow.name} go through."
+                return f"{count:,} records of {flow_name(row.flow)} go through."
             case "retry":
                 if not desk.retry(only):
                     raise desk.Refused("Nothing waits here any more: somebody was faster, or the record changed.")
@@ -457,7 +474,7 @@ def log_line(entry: SyncLogEntry, zone: str) -> dict[str, Any]:
     return {
         "at": entry.at,
         "zone": zone,
-        "action": entry.get_action_display(),
+        "action": action_words(entry.action),
         "outcome": badge(entry.outcome, entry.get_outcome_display()),
         "sentence": message(entry.code).sentence if entry.code else "",
         "fields": entry.fields,

@@ -35,7 +35,7 @@ from integrations.admin.flow_shown import (
 from integrations.admin.setup import SetupAdmin, in_one_clinic, said
 from integrations.admin.trials import ACTIONS
 from integrations.admin.value_maps import values_tab
-from integrations.admin.words import flow_name
+from integrations.admin.words import flow_name, rhythm
 from integrations.flows import FLOW_KINDS
 from integrations.models import DeliveryState, Flow, FlowRevision, Mode, Run
 from integrations.services import configuration, freshness
@@ -156,6 +156,8 @@ class FlowAdmin(SetupAdmin):
             "behind": behind(flow, now),
             "arrivals": arrivals(freshness.measured(flow.pk, now)) if flow.mode in WRITING else "",
             "runs": runs,
+            "run_page": f"{self.admin_site.name}:integrations_run_change",
+            "rhythm": rhythm(flow.every),
             "modes": [
                 {
                     "mode": mode,

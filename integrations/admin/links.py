@@ -22,6 +22,7 @@ from integrations.admin.records import (
     is_agency,
     when,
 )
+from integrations.admin.words import flow_name
 from integrations.connectors import CONNECTORS
 from integrations.messages import message
 from integrations.models import Link, LinkState
@@ -177,7 +178,7 @@ class LinkAdmin(RecordAdmin):
             "target_url": page_of(target, row.target.facts, row.target_key) if target else "",
             "states": [
                 {
-                    "flow": state.flow.name,
+                    "flow": flow_name(state.flow),
                     "written_at": state.written_at,
                     "revision": state.revision_number,
                     "fields": len(state.digests),

@@ -21,6 +21,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.views import ChangeList
 
+from integrations.admin.words import name_of_flow
 from integrations.models import Flow
 from integrations.services.linking import last_part
 from tenants.admin import EDITORS, ReadOnlyTenantAdmin
@@ -151,7 +152,7 @@ class FlowFilter(Choice):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         names = Flow.objects.order_by("name").values_list("name", flat=True).distinct()
-        return [(name, name) for name in names]
+        return sorted(((name, name_of_flow(name)) for name in names), key=lambda choice: choice[1])
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if not self.value():

@@ -19,7 +19,7 @@ from integrations.admin.records import (
     is_agency,
     when,
 )
-from integrations.admin.words import lasted
+from integrations.admin.words import flow_name, lasted
 from integrations.messages import message
 from integrations.models import BUCKETS, Run, RunState
 from tenants.sites import agency_site, clinic_site
@@ -73,7 +73,7 @@ class SomethingFilter(Choice):
 
 
 def flow_cell(row: Run) -> Cell:
-    return {"text": row.flow.name, "note": "everything" if row.since is None else "what changed", "is_link": True}
+    return {"text": flow_name(row.flow), "note": "everything" if row.since is None else "what changed", "is_link": True}
 
 
 def state_cell(row: Run) -> Cell:
@@ -112,7 +112,7 @@ class RunAdmin(RecordAdmin):
         slug = row.tenant.slug if is_agency() else ""
         parts = [(getattr(row, name), WORDS[name], name) for name in BUCKETS]
         return {
-            "title": f"Run of {row.flow.name}",
+            "title": f"Run: {flow_name(row.flow)}",
             "told": message(row.code) if row.code else None,
             "parts": [(count, words, self._where(name, row, slug)) for count, words, name in parts if count],
             "adds_up": sum(count for count, _, _ in parts) == row.read,

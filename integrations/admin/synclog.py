@@ -25,6 +25,7 @@ from integrations.admin.records import (
     is_agency,
     when,
 )
+from integrations.admin.words import action_words, flow_name
 from integrations.connectors import CONNECTORS
 from integrations.flows import FLOW_KINDS
 from integrations.messages import message
@@ -47,7 +48,7 @@ CODES_FROM = 2_000
 
 
 class QuestionFilter(Choice):
-    title, parameter_name, any_word = "Question", "show", "Everything that happened"
+    title, parameter_name, any_word = "Question", "show", "Everything"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(name, words) for name, (words, _) in QUESTIONS.items()]
@@ -61,7 +62,7 @@ class ActionFilter(Choice):
     title, parameter_name, any_word = "Action", "action", "Any"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(str(value), str(label)) for value, label in Action.choices]
+        return [(action.value, action_words(action)) for action in Action]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(action=self.value()) if self.value() else queryset
@@ -110,7 +111,7 @@ def _zone(request: HttpRequest) -> ZoneInfo:
 
 
 def done_cell(row: SyncLogEntry) -> Cell:
-    return {"text": row.get_action_display(), "note": _fields(row), "is_link": True}
+    return {"text": action_words(row.action), "note": _fields(row), "is_link": True}
 
 
 def _fields(row: SyncLogEntry) -> str:
@@ -134,7 +135,7 @@ class SyncLogAdmin(RecordAdmin):
         Column("Outcome", outcome_cell),
         Column("Why", lambda row: {"text": message(row.code).sentence if row.code else ""}),
         Column("Record", key_cell),
-        Column("Flow", lambda row: {"text": row.flow.name, "note": row.actor}),
+        Column("Flow", lambda row: {"text": flow_name(row.flow), "note": row.actor}),
         CLINIC,
     )
     list_filter = (QuestionFilter, FlowFilter, ActionFilter, ReasonFilter, DayFilter, ClinicFilter)
@@ -170,7 +171,7 @@ class SyncLogAdmin(RecordAdmin):
         labels = [label_of(kind.target, name) if kind else name for name in row.fields]
         slug = row.tenant.slug if is_agency() else ""
         return {
-            "title": f"{row.get_action_display()}: {row.source_key}",
+            "title": f"{action_words(row.action)}: {row.source_key}",
             "told": told if row.code else None,
             "fields": labels,
             "source_url": page_of(kind.source, source.facts, row.source_key) if kind else "",
@@ -181,7 +182,7 @@ class SyncLogAdmin(RecordAdmin):
             "facts": facts(
                 ("Outcome", outcome_cell(row)),
                 ("When", when(row, row.at)),
-                ("Flow", {"text": row.flow.name, "note": f"{source} → {target}"}),
+                ("Flow", {"text": flow_name(row.flow), "note": f"{source} → {target}"}),
                 (f"{source}", {"text": row.source_key}),
                 (f"{target}", {"text": row.target_key}),
                 ("Took", {"text": f"{row.duration_ms:,} ms" if row.duration_ms is not None else ""}),

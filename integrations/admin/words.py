@@ -1,15 +1,38 @@
 """Names and lists as people read them."""
 
 import math
+import re
 from datetime import timedelta
 
 from integrations.flows import FLOW_KINDS
-from integrations.models import Flow
+from integrations.models import Action, Flow
+
+_SPAN = re.compile(r"(\d+)\s*([smhd])")
+_UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
 
 
 def flow_name(flow: Flow) -> str:
     """What its kind is called, unless the clinic gave the flow a name of its own."""
-    return FLOW_KINDS[flow.kind].label if flow.name == flow.kind else flow.name
+    return name_of_flow(flow.name)
+
+
+def name_of_flow(name: str) -> str:
+    """The same where only the name is known."""
+    return FLOW_KINDS[name].label if name in FLOW_KINDS else name
+
+
+def action_words(action: str) -> str:
+    """What a line of the log did, as a receptionist would say it."""
+    return "Prepare" if action == Action.MAP else Action(action).label
+
+
+def rhythm(every: str) -> str:
+    """How often a flow runs: ``every 15 minutes``, ``every day``; a cron line as it is, and named as one."""
+    match = _SPAN.fullmatch(every.strip())
+    if match is None:
+        return f"by its timetable ({every.strip()})"
+    count, unit = int(match[1]), _UNITS[match[2]]
+    return f"every {unit}" if count == 1 else f"every {count} {unit}s"
 
 
 def lasted(span: timedelta) -> str:

@@ -50,7 +50,7 @@ class Connection(TenantModel):
         ordering = ["name"]
 
     def __str__(self) -> str:
-        return self.label or self.name
+        return self.label or self.name.replace("-", " ").capitalize()
 
     @property
     def may_call(self) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from config import dashboards
 from integrations.models import Connection, Flow, QuotaBudget
 from tenants.models import Tenant
 from tenants.services import add_tenant
@@ -133,6 +134,23 @@ def test_one_clinics_page_shows_what_needs_a_person_and_how_complete_it_is(house
 def test_a_new_clinic_is_led_to_its_first_connection(house: House) -> None:
     text = sign_in(house.olga).get("/clinic/").content.decode()
     assert "Connect its practice system and its shop." in text
+
+
+def test_a_clinics_manager_is_not_offered_what_only_the_agency_may_do(house: House) -> None:
+    response = sign_in(house.olga).get("/clinic/")
+    assert response.context["next_url"] == ""
+    assert "Your agency sets this up" in response.content.decode()
+    assert "Add a connection" not in response.content.decode()
+
+
+def test_a_number_that_was_not_counted_to_the_end_says_so(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dashboards, "COUNT_MAX", 5)
+    flow = make_flow(house.harbour)
+    hold_many(flow, 4)
+    assert row(house, house.harbour)["held_more"] == ""
+    hold_many(flow, 3, start=5)
+    assert (row(house, house.harbour)["held"], row(house, house.harbour)["held_more"]) == (5, "+")
+    assert "5+" in sign_in(house.olga).get("/clinic/").content.decode()
 
 
 def test_one_clinics_page_costs_the_same_with_three_records_and_thirty(house: House) -> None:

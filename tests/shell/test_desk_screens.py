@@ -386,3 +386,38 @@ def test_many_rows_are_counted_to_a_bound(house: House, flow: Flow, monkeypatch:
     response = sign_in(house.olga).get("/clinic/integrations/delivery/")
     assert "More than 60" in body(response)
     assert response.context["pages"]["last"] == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "tab", "words"),
+    [
+        ("unmapped_value", "values", "Open the value map"),
+        ("product.sku_missing", "settings", "Open the flow&#x27;s settings"),
+        ("match.several", "", ""),
+    ],
+)
+def test_a_held_record_leads_to_the_page_where_it_is_put_right(
+    house: House, flow: Flow, code: str, tab: str, words: str
+) -> None:
+    row = hold(flow, "77", code=code)
+    page = body(sign_in(house.olga).get(f"/clinic/integrations/delivery/{row.pk}/change/"))
+    for place in ("values", "settings"):
+        assert (f"/clinic/integrations/flow/{flow.pk}/{place}/" in page) == (place == tab)
+    assert words in page
+
+
+@pytest.mark.parametrize("name", ["delivery", "run", "synclogentry"])
+def test_lists_call_a_flow_as_its_own_page_does(house: House, flow: Flow, name: str) -> None:
+    hold(flow, "77")
+    log_many(flow, 2)
+    page = body(sign_in(house.olga).get(f"/clinic/integrations/{name}/"))
+    assert "Patients become customers" in re.sub(r"<option.*?</option>", "", page)
+    assert ">patients-to-customers<" not in page
+
+
+def test_the_journal_says_when_in_the_clinics_zone_and_what_in_words(house: House) -> None:
+    page = body(sign_in(house.olga).get("/clinic/tenants/auditentry/"))
+    assert re.search(r"\d\d:\d\d AE[DS]T", page)
+    assert "Member added" in page
+    assert "<title>Audit | Suture" in re.sub(r"\s*(</?title>)\s*", r"\1", page)
+    assert "Ridge Podiatry" in body(sign_in(house.ana).get("/agency/tenants/auditentry/"))
