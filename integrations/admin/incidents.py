@@ -7,7 +7,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.postgres.aggregates import ArrayAgg
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Exists, Max, Min, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -153,7 +153,7 @@ class IncidentAdmin(RecordAdmin):
         alerts = list(
             Alert.objects.filter(incident_id=row.pk)
             .select_related("tenant", "connection")
-            .order_by("ended_at", "tenant__name", "-opened_at")
+            .order_by(F("ended_at").asc(nulls_first=True), "tenant__name", "-opened_at")
         )
         self._count([row])
         return {

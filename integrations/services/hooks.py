@@ -6,6 +6,7 @@ have arrived is not, since it is read by people.
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -118,14 +119,15 @@ def _slack(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def send_due(*, opener: Opener = open_wire) -> int:
-    """Sends what is due; returns how many messages were taken."""
+def send_due(*, seconds: float = 30, opener: Opener = open_wire) -> int:
+    """Sends what is due, beginning none after so many seconds; returns how many messages were taken."""
+    ends = time.monotonic() + seconds
     with system_tx("webhook"):
         lost = HookPost.objects.filter(state=PostState.SENDING, not_before__lt=app_now())
         lost.update(state=PostState.UNCLEAR, code="webhook.unclear")
         due = HookPost.objects.filter(state=PostState.WAITING, not_before__lte=app_now())
         posts = list(due.order_by("made_at", "pk")[:AT_ONCE])
-    return sum(_send(post, opener) for post in posts)
+    return sum(_send(post, opener) for post in posts if time.monotonic() < ends)
 
 
 def _send(post: HookPost, opener: Opener) -> bool:

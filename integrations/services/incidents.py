@@ -85,6 +85,9 @@ RETURNING id, told_clinics
 
 _END = """
 UPDATE integrations_incident i SET joins = false,
+    -- of connections that were removed there is nothing more to tell
+    end_told_at = CASE WHEN NOT EXISTS (SELECT FROM integrations_alert a WHERE a.incident_id = i.id)
+                       THEN coalesce(i.end_told_at, %(now)s) ELSE i.end_told_at END,
     ended_at = (SELECT coalesce(max(a.ended_at), %(now)s) FROM integrations_alert a WHERE a.incident_id = i.id)
 WHERE i.ended_at IS NULL
   AND NOT EXISTS (SELECT FROM integrations_alert a WHERE a.incident_id = i.id AND a.ended_at IS NULL)

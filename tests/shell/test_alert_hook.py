@@ -160,6 +160,15 @@ def test_it_is_tried_five_times_and_then_left(house: House, hook: AlertHook, cha
     assert (posts()[0].state, posts()[0].code) == (PostState.FAILED, "webhook.busy")
 
 
+def test_a_slow_channel_does_not_outlast_the_task(house: House, hook: AlertHook, chat: Chat) -> None:
+    for number in range(3):
+        enqueue(house, f"Message {number}.")
+    assert hooks.send_due(seconds=0, opener=chat.opener) == 0
+    assert [post.state for post in posts()] == [PostState.WAITING] * 3
+    assert chat.send() == 3
+    assert chat.texts == [f"Message {number}." for number in range(3)]
+
+
 @pytest.mark.parametrize("status", [302, 404])
 def test_a_refusal_and_a_redirect_are_final(
     house: House, hook: AlertHook, chat: Chat, clock: MovedClock, status: int

@@ -333,6 +333,15 @@ def test_a_stopped_pass_is_told_once_a_run_and_has_no_end(house: House, clock: M
 # Workers, mail servers, age
 
 
+def test_of_removed_connections_nothing_more_is_told(house: House, shared: Incident, clock: MovedClock) -> None:
+    for clinic in (house.harbour, house.ridge):
+        with tenant_tx(clinic.pk):
+            Connection.objects.all().delete()
+    assert told() == []
+    assert all_incidents()[0].ended_at is not None
+    assert not worker.look().has_news
+
+
 def test_the_pulse_rings_for_the_agency_and_not_for_nothing(house: House) -> None:
     assert not worker.look().has_news
     fail(*open_clinics(house, 2))
