@@ -31,7 +31,7 @@ from integrations.models import (
     Run,
     RunState,
 )
-from integrations.services import backfill, desk
+from integrations.services import backfill, desk, noise
 from integrations.services.quota import share_used
 from tenants.admin import EDITORS, OWNERS
 from tenants.models import AGENCY_ROLES, Tenant
@@ -234,7 +234,8 @@ def agency(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     clinics = list(Tenant.objects.all())
     words = request.GET.get("q", "").strip().casefold()
     found = [clinic for clinic in clinics if words in f"{clinic.name} {clinic.slug} {clinic.time_zone}".casefold()]
-    standings = list(stand(found, app_now()).values())
+    now = app_now()
+    standings = list(stand(found, now).values())
     chosen = request.GET.get("sort", "")
     chosen = chosen if chosen in SORTS else "state"
     standings.sort(key=SORTS[chosen][1])
@@ -244,7 +245,7 @@ def agency(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "title": "Clinics",
         "is_list": bool(clinics),
         "clinics": [row_of(one, agency_site) for one in shown],
-        "tiles": _tiles(standings) if len(clinics) > 1 else [],
+        "tiles": [*_tiles(standings), _noise_tile(now, len(clinics))] if len(clinics) > 1 else [],
         "sorts": [_sort(key, is_num, chosen, words) for key, is_num in COLUMNS],
         "words": request.GET.get("q", ""),
         "is_paged": last > 1 or bool(words),
@@ -269,6 +270,19 @@ def _sort(key: str, is_num: bool, chosen: str, words: str) -> dict[str, Any]:
 
 def _query(**asked: object) -> str:
     return f"?{urlencode({name: value for name, value in asked.items() if value})}"
+
+
+def _noise_tile(now: datetime, clinics: int) -> dict[str, Any]:
+    """K47: how often people are alerted."""
+    measured = noise.measure(now, clinics)
+    return {
+        "label": "Alerts per clinic and week",
+        "value": f"{measured.per_clinic_and_week:.2f}",
+        "icon": "volume_mute" if measured.is_within else "volume_up",
+        "tone": "ok" if measured.is_within else "warn",
+        "url": page_url(agency_site, "integrations", "incident", "changelist"),
+        "note": "last four weeks; aim: below 1",
+    }
 
 
 def _tiles(standings: Sequence[Standing]) -> list[dict[str, Any]]:

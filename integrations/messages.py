@@ -245,6 +245,16 @@ _TABLE: tuple[Message, ...] = (
     Message("internal.run_crashes", Owner.SYSTEM, Fix.RETRY,
             "A run stopped unexpectedly several times.",
             "Report it to the agency's engineers; the next run starts anew."),
+    # -- the agency's channel for alerts
+    Message("webhook.busy", Owner.AGENCY, Fix.WAIT,
+            "The channel for alerts did not take a message just now.",
+            "Nothing to do: it is sent again a few times. If it stays so, look whether that service has an outage."),
+    Message("webhook.refused", Owner.AGENCY, Fix.SETTING,
+            "The channel for alerts refused a message.",
+            "Have the chat make a new address for incoming messages and enter it here."),
+    Message("webhook.unclear", Owner.AGENCY, Fix.NONE,
+            "The answer of the channel for alerts was lost; the message may have arrived.",
+            "Look into the channel. It is not sent again, so that nobody reads it twice."),
     # -- waiting for room
     Message("quota.wait", Owner.SYSTEM, Fix.WAIT,
             "Waiting for the vendor's request allowance.",

@@ -12,13 +12,25 @@ from contextlib import contextmanager
 from django.conf import settings
 
 from integrations.doorbell import WORKER, wake_pulse
-from integrations.services import alerts, bulk, bulk_files, delivery, errands, intake, leases, retention
+from integrations.services import (
+    alerts,
+    bulk,
+    bulk_files,
+    delivery,
+    errands,
+    hooks,
+    incidents,
+    intake,
+    leases,
+    retention,
+)
 from tenants.models import Tenant
 from tenants.services import seal_audit
 
 WORK = "work:"
 BEAT = "beat:"
 TELL = "tell:"
+TELL_AGENCY = f"{TELL}agency"
 FORGOTTEN_S = 86_400
 
 
@@ -44,12 +56,19 @@ def tell(tenant_id: int) -> str:
     return f"told {alerts.tell(tenant_id)}"
 
 
+def tell_agency() -> str:
+    mails, posts = incidents.tell(), hooks.send_due()
+    wake_pulse()
+    return f"told {mails}, posted {posts}"
+
+
 def housekeep() -> str:
     """Retention clinic by clinic, the audit's seal, files of dead workers, and duties of machines that never came back."""
     removed = 0
     for tenant_id in Tenant.objects.order_by("pk").values_list("pk", flat=True):
         removed += sum(retention.remove_aged(tenant_id).values())
         removed += sum(errand.sweep(tenant_id) for errand in errands.errands())
+    removed += retention.remove_aged_of_agency()
     seal_audit()
     bulk_files.sweep()
     for prefix in (WORK, BEAT, TELL):

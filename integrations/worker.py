@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 PULSE = "pulse"
 HOUSEKEEPING = "housekeeping"
 DAY_S = 86_400
+NEWS_EVERY_S = 10.0  # while an incident is open
 TASKS = {"run": tasks.run_flow, "bulk": tasks.carry_on_bulk_run, "drain": tasks.drain}
 WORKERS = int(str(settings.Q_CLUSTER["workers"]))
 SHORTEST_BEAT_S = 0.05
@@ -94,6 +95,7 @@ class Due:
     busy: Mapping[str, str]
     machines: int
     untold: Sequence[int] = ()
+    has_news: bool = False
 
 
 @dataclass(slots=True)
@@ -144,7 +146,7 @@ class Worker:
         if due is None:
             return
         ring_due(due, self.turns)
-        ring_tellings(due.untold)
+        ring_tellings(due.untold, has_news=due.has_news)
         if time.monotonic() >= self.housekeeping_at:
             self.housekeeping_at = time.monotonic() + settings.SUTURE_RING_AGAIN_S
             ring_housekeeping()
@@ -190,12 +192,14 @@ def look() -> Due:
             *(("bulk", ring) for ring in pulse.due_bulk_runs()),
             *((errand.name, ring) for errand in errands.errands() for ring in errand.due()),
         ]
+        untold, has_news = pulse.due_tellings()
         return Due(
             flows=pulse.due_flows(),
             waiting=waiting,
             busy=leases.live(tasks.WORK) if waiting else {},
             machines=leases.count_since(tasks.BEAT, seconds=settings.SUTURE_CANARY_LATE_S) if waiting else 1,
-            untold=pulse.due_tellings(),
+            untold=untold,
+            has_news=has_news,
         )
 
 
@@ -229,8 +233,11 @@ def ring_due(due: Due, turns: dict[int, float]) -> int:
     return rang
 
 
-def ring_tellings(untold: Iterable[int]) -> None:
-    """One doorbell a clinic, rung again for mails that the mail server did not take."""
+def ring_tellings(untold: Iterable[int], *, has_news: bool = False) -> None:
+    """One doorbell for what concerns the agency as a whole and one a clinic, rung again for mails that the mail server
+    did not take."""
+    if has_news and leases.take(tasks.TELL_AGENCY, str(time.time_ns()), seconds=NEWS_EVERY_S):
+        async_task(tasks.tell_agency)
     for tenant_id in untold:
         if leases.take(f"{tasks.TELL}{tenant_id}", str(time.time_ns()), seconds=settings.SUTURE_RING_AGAIN_S):
             async_task(tasks.tell, tenant_id)

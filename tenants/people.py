@@ -1,6 +1,6 @@
 """Who is asking, and what they may be where. Read afresh for every request, so that a right taken away is gone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,3 +71,29 @@ def addresses(clinic: Tenant, *roles: Role) -> list[str]:
     here = Q(tenant=clinic) | Q(agency_id=clinic.agency_id, tenant=None)
     members = Membership.objects.filter(here, role__in=roles, user__is_active=True).exclude(user__email="")
     return sorted(set(members.values_list("user__email", flat=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One of the agency's people with an address. ``clinics`` are those they reach, None for every clinic."""
+
+    address: str
+    clinics: frozenset[int] | None
+
+    def reached(self, clinics: Iterable[int]) -> frozenset[int]:
+        """Which of these they may hear of."""
+        return frozenset(clinics) if self.clinics is None else self.clinics & frozenset(clinics)
+
+
+def readers(agency_id: int) -> list[Reader]:
+    """The agency's own people and how far each may see, by address. Outside of any scope."""
+    if current_scope() is not None:
+        raise ScopeError("all the agency's people are seen by app_login, outside a scope")
+    members = Membership.objects.filter(agency_id=agency_id, role__in=AGENCY_ROLES, user__is_active=True)
+    reached: dict[str, set[int | None]] = {}
+    for address, clinic in members.exclude(user__email="").values_list("user__email", "tenant_id"):
+        reached.setdefault(address, set()).add(clinic)
+    return [
+        Reader(address, None if None in clinics else frozenset(clinic for clinic in clinics if clinic))
+        for address, clinics in sorted(reached.items())
+    ]

@@ -1,10 +1,11 @@
 """Tables of connections, flows and the sync itself."""
 
-from integrations.models.alert import UNTOLD, Alert, Call
+from integrations.models.alert import UNTOLD, Alert, Call, Telling
 from integrations.models.bulk import BULK_LIVE, BulkRun, BulkRunState
 from integrations.models.connection import Connection, ConnectionState
 from integrations.models.delivery import IN_FLIGHT, OPEN, Delivery, DeliveryState
 from integrations.models.flow import Flow, FlowRevision, MappingRule, Mode, SeenValue, ValueMap
+from integrations.models.incident import AlertHook, HookPost, Incident, PostState
 from integrations.models.link import Link, LinkState
 from integrations.models.log import Action, Outcome, SyncLogEntry
 from integrations.models.quota import QuotaBudget
@@ -18,6 +19,7 @@ __all__ = [
     "UNTOLD",
     "Action",
     "Alert",
+    "AlertHook",
     "BulkRun",
     "BulkRunState",
     "Call",
@@ -27,15 +29,19 @@ __all__ = [
     "DeliveryState",
     "Flow",
     "FlowRevision",
+    "HookPost",
+    "Incident",
     "Link",
     "LinkState",
     "MappingRule",
     "Mode",
     "Outcome",
+    "PostState",
     "QuotaBudget",
     "Run",
     "RunState",
     "SeenValue",
     "SyncLogEntry",
+    "Telling",
     "ValueMap",
 ]

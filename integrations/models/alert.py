@@ -4,10 +4,23 @@ from django.db import models
 from django.db.models import Q
 
 from integrations.models.connection import Connection
+from integrations.models.run import Run
 from tenants.walls import TenantForeignKey, TenantModel
 
-UNTOLD = Q(told_at=None, ended_at=None) | Q(told_at__isnull=False, ended_at__isnull=False, end_told_at=None)
-"""What people should hear: that it began and, where they heard that, that it ended."""
+
+class Telling(models.TextChoices):
+    """Who tells of it."""
+
+    UNDECIDED = "", "Not decided yet"
+    OWN = "own", "A mail of its own"
+    MANAGERS = "managers", "The agency by its incident, the clinic's managers by a mail of their own"
+    INCIDENT = "incident", "Its incident"
+
+
+UNTOLD = Q(telling__in=(Telling.OWN, Telling.MANAGERS)) & (
+    Q(told_at=None, ended_at=None) | Q(told_at__isnull=False, ended_at__isnull=False, end_told_at=None)
+)
+"""What people should hear by a mail of its own: that it began and, where they heard that, that it ended."""
 
 
 class Call(models.TextChoices):
@@ -19,13 +32,21 @@ class Call(models.TextChoices):
 
 
 class Alert(TenantModel):
-    """A stretch of time in which a connection could not be used, and ``code``, which began it.
+    """A stretch of time in which a connection could not be used, and ``code``, which began it; or a ``run`` that must be
+    looked at, which is told and has no end.
 
     ``told_at`` and ``end_told_at`` are set before a mail goes out: it may be lost, and is never sent twice. An alert
-    that ended before anybody was told of it stays untold.
+    that ended before anybody was told of it stays untold. ``incident`` is the agency's, and takes in a connection's alert
+    soon after it was opened.
     """
 
-    connection = TenantForeignKey(Connection, on_delete=models.CASCADE, related_name="alerts", db_index=False)
+    connection = TenantForeignKey(
+        Connection, on_delete=models.CASCADE, null=True, related_name="alerts", db_index=False
+    )
+    run = TenantForeignKey(Run, on_delete=models.CASCADE, null=True, related_name="alerts", db_index=False)
+    # an incident is removed only after its alerts, so that nothing here has to be looked for
+    incident = models.ForeignKey("integrations.Incident", on_delete=models.DO_NOTHING, null=True, related_name="alerts")
+    telling = models.CharField(max_length=10, choices=Telling, default=Telling.UNDECIDED, blank=True)
     code = models.CharField(max_length=60)
     call = models.CharField(max_length=10, choices=Call)
     opened_at = models.DateTimeField()
@@ -35,9 +56,17 @@ class Alert(TenantModel):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["tenant", "connection"], condition=Q(ended_at=None), name="alert_one_open")
+            models.UniqueConstraint(fields=["tenant", "connection"], condition=Q(ended_at=None), name="alert_one_open"),
+            models.UniqueConstraint(fields=["tenant", "run"], name="alert_once_a_run"),
+            models.CheckConstraint(
+                condition=Q(connection__isnull=False, run=None) | Q(connection=None, run__isnull=False),
+                name="alert_about_one_thing",
+            ),
         ]
-        indexes = [models.Index(fields=["tenant"], condition=UNTOLD, name="alert_untold")]
+        indexes = [
+            models.Index(fields=["tenant"], condition=UNTOLD, name="alert_untold"),
+            models.Index(fields=["tenant"], condition=Q(telling="", ended_at=None), name="alert_undecided"),
+        ]
         ordering = ["-opened_at"]
 
     def __str__(self) -> str:

@@ -1,29 +1,37 @@
 """Alerts: opened when a connection stops, told once, ended when what failed works again.
 
-Whether a connection works is not asked here: ``connections`` says so. A mail is claimed before it is sent, so that of
-several workers one sends it, and a crash between the two loses it.
+Whether a connection works is not asked here: ``connections`` says so. Nor who tells of it: ``incidents`` looks at all
+clinics, and leaves to a clinic's alert what is its alone.
 """
 
-import logging
 from collections.abc import Sequence
 from datetime import datetime
-from smtplib import SMTPException
+from functools import partial
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.core.mail import EmailMessage, get_connection
+from django.core.mail import EmailMessage
 from django.db.models import Q
 from django.urls import reverse
+from django.utils.http import urlencode
 
-from integrations.connectors import CONNECTORS
 from integrations.messages import Fix, Owner, message
-from integrations.models import IN_FLIGHT, UNTOLD, Alert, Call, Connection, Delivery, DeliveryState, Flow, Mode
-from tenants.models import Role, Tenant
+from integrations.models import (
+    IN_FLIGHT,
+    UNTOLD,
+    Alert,
+    Call,
+    Connection,
+    Delivery,
+    DeliveryState,
+    Flow,
+    Mode,
+    Telling,
+)
+from integrations.services.mails import Letter, instant, send_claimed, vendor_name, written
+from tenants.models import Role
 from tenants.people import addresses
 from tenants.walls import app_now, current_tenant_id, tenant_tx
-
-logger = logging.getLogger(__name__)
 
 # What a success proves: whoever writes has looked first.
 PROVEN_BY: dict[Call, tuple[Call, ...]] = {
@@ -40,6 +48,12 @@ def open_alert(connection_id: int, code: str, call: Call, now: datetime) -> None
         outages = [pk for pk, known in _open(connection_id).values_list("pk", "code") if message(known).fix is Fix.WAIT]
         Alert.objects.filter(pk__in=outages).update(ended_at=now, end_told_at=now)
     alert = Alert(tenant_id=current_tenant_id(), connection_id=connection_id, code=code[:60], call=call, opened_at=now)
+    Alert.objects.bulk_create([alert], ignore_conflicts=True)
+
+
+def open_run_alert(run_id: int, code: str, now: datetime) -> None:
+    """That a pass was stopped and a person must look at it, once a run. In the transaction that stopped it."""
+    alert = Alert(tenant_id=current_tenant_id(), run_id=run_id, code=code[:60], call=Call.READ, opened_at=now)
     Alert.objects.bulk_create([alert], ignore_conflicts=True)
 
 
@@ -69,38 +83,25 @@ def _will_be_tried(connection_id: int) -> bool:
 
 
 def tell(tenant_id: int) -> int:
-    """Sends what a clinic's people have not heard yet; returns how many mails went out.
-
-    While the mail server does not answer, or where there is nobody to tell, nothing is claimed and it stays due.
-    """
+    """Sends what a clinic's people have not heard yet of its own alerts; returns how many mails went out."""
     with tenant_tx(tenant_id, reason="tell"):
-        due = list(Alert.objects.filter(UNTOLD).select_related("connection", "tenant").order_by("opened_at"))
-    if not due:
-        return 0
-    post = get_connection()
-    try:
-        post.open()
-        return sum(_send(post, alert) for alert in due)
-    except (OSError, SMTPException) as failure:
-        logger.warning("alerts: the mail server does not take mails (%s)", type(failure).__name__)
-        return 0
-    finally:
-        post.close()
+        rows = Alert.objects.filter(UNTOLD).select_related("connection", "tenant", "run__flow")
+        due = list(rows.order_by("opened_at"))
+    return send_claimed([_letter(alert) for alert in due])
 
 
-def _send(post: Any, alert: Alert) -> bool:
-    """One mail, claimed first: somebody else may have sent it, or it may be over."""
+def _letter(alert: Alert) -> Letter:
     people = _people(alert)
-    if not people or not _claim(alert):
-        return False
-    written = _mail(alert, people)
-    return bool(post.send_messages([written]))
+    return Letter([_mail(alert, people)] if people else [], partial(_claim, alert))
 
 
 def _claim(alert: Alert) -> bool:
+    """Somebody else may have sent it, or it may be over. What is about a run is over once it is told."""
     now = app_now()
     with tenant_tx(alert.tenant_id, reason="tell"):
         row = Alert.objects.filter(UNTOLD, pk=alert.pk)
+        if alert.run_id is not None:
+            return bool(row.update(told_at=now, ended_at=now, end_told_at=now))
         if alert.ended_at is None:
             return bool(row.filter(ended_at=None).update(told_at=now))
         return bool(row.update(end_told_at=now))
@@ -108,7 +109,8 @@ def _claim(alert: Alert) -> bool:
 
 def _people(alert: Alert) -> list[str]:
     """Who hears of it: the agency's owners and the staff that reach the clinic; its managers where it is theirs to mend."""
-    return addresses(alert.tenant, Role.AGENCY_OWNER, Role.AGENCY_STAFF, *_clinic_roles(alert))
+    roles = () if alert.telling == Telling.MANAGERS else (Role.AGENCY_OWNER, Role.AGENCY_STAFF)
+    return addresses(alert.tenant, *roles, *_clinic_roles(alert))
 
 
 def _clinic_roles(alert: Alert) -> Sequence[Role]:
@@ -116,28 +118,34 @@ def _clinic_roles(alert: Alert) -> Sequence[Role]:
 
 
 def _mail(alert: Alert, people: list[str]) -> EmailMessage:
-    told, where = message(alert.code), f"{alert.tenant}: {_named(alert.connection)}"
+    told, zone = message(alert.code), alert.tenant.time_zone
+    if alert.run is not None:
+        where = f"{alert.tenant}: {alert.run.flow.name}"
+        lines = [told.sentence, told.advice, "", f"Since: {instant(alert.opened_at, zone)}"]
+        lines = [where, "", *lines, f"The records that wait: {settings.SUTURE_BASE_URL}{desk_page(alert)}"]
+        return written(f"{where} waits for a person", lines, people)
+    where = f"{alert.tenant}: {named(alert.connection)}"
     if alert.ended_at is None:
         subject = f"{where} has stopped"
-        lines = [told.sentence, told.advice, "", f"Since: {_instant(alert.opened_at, alert.tenant)}"]
+        lines = [told.sentence, told.advice, "", f"Since: {instant(alert.opened_at, zone)}"]
     else:
         subject = f"{where} works again"
         lines = ["What had failed has worked again. What waited goes on by itself."]
-        lines += ["", f"It had stopped: {_instant(alert.opened_at, alert.tenant)}", f"({told.sentence})"]
-        lines += [f"It works since: {_instant(alert.ended_at, alert.tenant)}"]
-    lines = [where, "", *lines, *_links(alert)]
-    return EmailMessage(subject=" ".join(subject.split()), body="\n".join(lines) + "\n", to=people)
+        lines += ["", f"It had stopped: {instant(alert.opened_at, zone)}", f"({told.sentence})"]
+        lines += [f"It works since: {instant(alert.ended_at, zone)}"]
+    return written(subject, [where, "", *lines, *_links(alert)], people)
 
 
-def _named(connection: Connection) -> str:
-    vendor = CONNECTORS[connection.vendor].label if connection.vendor in CONNECTORS else connection.vendor
+def named(connection: Connection) -> str:
+    """As people know it: its own name, and whose system it is."""
+    vendor = vendor_name(connection.vendor)
     return vendor if str(connection) == vendor else f"{connection} ({vendor})"
 
 
-def _instant(moment: datetime, clinic: Tenant) -> str:
-    """In the clinic's zone, with its name: 1 March 2026, 14:05 AEDT (Australia/Sydney)."""
-    local = moment.astimezone(ZoneInfo(clinic.time_zone))
-    return f"{local.day} {local:%B %Y, %H:%M %Z} ({clinic.time_zone})"
+def desk_page(alert: Alert) -> str:
+    """The error desk with the records of this clinic that wait for the same reason."""
+    asked = urlencode({"code": alert.code, "clinic": alert.tenant.slug})
+    return f"{reverse('agency:integrations_delivery_changelist')}?{asked}"
 
 
 def _links(alert: Alert) -> list[str]:

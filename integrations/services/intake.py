@@ -38,7 +38,7 @@ from integrations.models import (
     Run,
     RunState,
 )
-from integrations.services import connections, merges, seen, synclog
+from integrations.services import alerts, connections, merges, seen, synclog
 from integrations.services.counts import Moves, bucket_of
 from integrations.services.jobs import Job, load_job
 from integrations.services.reading import read_each
@@ -685,3 +685,4 @@ def guard_mass_change(flow_id: int, run_id: int, now: datetime) -> None:
         state=DeliveryState.HELD, code=code, codes=[{"code": code, "field": ""}], held_at=now, guarded=False
     )
     Run.objects.filter(pk=run_id).update(waiting=F("waiting") - held, held=F("held") + held)
+    alerts.open_run_alert(run_id, code, now)

@@ -1,8 +1,11 @@
-"""Moves every clinic's data key under the ring's current key. Online, resumable, one clinic a transaction."""
+"""Moves every clinic's data key, and what the agency sealed, under the ring's current key. Online, resumable, one clinic
+a transaction."""
 
-from integrations.vault import key_ring, unwrap, wrap
+from integrations.models import AlertHook
+from integrations.services import hooks
+from integrations.vault import agency_key_id, key_ring, seal_for_agency, unwrap, wrap
 from tenants.models import Tenant, TenantKey
-from tenants.walls import tenant_tx
+from tenants.walls import agency_tx, tenant_tx
 
 
 def rotate() -> tuple[int, int]:
@@ -19,4 +22,14 @@ def rotate() -> tuple[int, int]:
             row.key_id, row.wrapped = current, wrap(tenant_id, data_key, current)
             row.save(update_fields=["key_id", "wrapped"])
             moved += 1
+    _reseal_hooks(current)
     return moved, kept
+
+
+def _reseal_hooks(current: str) -> None:
+    with agency_tx((), actor="", reason="rotate keys"):
+        for hook in AlertHook.objects.select_for_update():
+            if agency_key_id(hook.sealed_url) != current:
+                plain = hooks.address_of(hook).encode()
+                hook.sealed_url = seal_for_agency(hook.agency_id, plain, bound_to=hooks.PLACE)
+                hook.save(update_fields=["sealed_url"])

@@ -69,9 +69,14 @@ LIMIT %(limit)s
 """  # noqa: S608
 
 _UNTOLD = """
-SELECT DISTINCT tenant_id FROM integrations_alert
-WHERE (ended_at IS NULL AND told_at IS NULL) OR (end_told_at IS NULL AND ended_at IS NOT NULL AND told_at IS NOT NULL)
-ORDER BY tenant_id LIMIT %(limit)s
+(SELECT DISTINCT tenant_id FROM integrations_alert
+ WHERE telling IN ('own', 'managers')
+   AND ((ended_at IS NULL AND told_at IS NULL) OR (end_told_at IS NULL AND ended_at IS NOT NULL AND told_at IS NOT NULL))
+ ORDER BY tenant_id LIMIT %(limit)s)
+UNION ALL SELECT NULL
+WHERE EXISTS (SELECT FROM integrations_alert WHERE telling = '' AND ended_at IS NULL)
+   OR EXISTS (SELECT FROM integrations_incident WHERE ended_at IS NULL OR (told_at IS NOT NULL AND end_told_at IS NULL))
+   OR EXISTS (SELECT FROM integrations_hookpost WHERE state IN ('waiting', 'sending') AND not_before <= %(now)s)
 """
 
 _NEXT = """
@@ -125,9 +130,11 @@ def due_drains(only: Only = EVERYTHING, *, limit: int = 1000) -> list[Ring]:
     return [Ring(tenant_id, pk, bool(backfill)) for tenant_id, pk, backfill in _ask(_DUE_DRAINS, only, limit)]
 
 
-def due_tellings(*, limit: int = 200) -> list[int]:
-    """Clinics whose people have not heard yet that a connection stopped, or that it works again."""
-    return [tenant_id for (tenant_id,) in _ask(_UNTOLD, EVERYTHING, limit)]
+def due_tellings(*, limit: int = 200) -> tuple[list[int], bool]:
+    """Clinics whose people have not heard yet that a connection stopped, or that it works again; and whether there is
+    something for the agency: alerts to fold, incidents to look at, messages for its webhook."""
+    found = [tenant_id for (tenant_id,) in _ask(_UNTOLD, EVERYTHING, limit)]
+    return [tenant_id for tenant_id in found if tenant_id is not None], None in found
 
 
 def next_due_at(only: Only = EVERYTHING) -> datetime | None:

@@ -8,7 +8,8 @@ from django.conf import settings
 from django.db.models import Exists, OuterRef, QuerySet
 
 from integrations.models import Alert, BulkRun, Delivery, DeliveryState, Run, RunState, SyncLogEntry
-from tenants.walls import app_now, tenant_tx
+from integrations.services import hooks, incidents
+from tenants.walls import app_now, system_tx, tenant_tx
 
 PAGE = 5000
 
@@ -22,6 +23,13 @@ def remove_aged(tenant_id: int) -> dict[str, int]:
         "bulk runs": _in_pages(tenant_id, _aged_bulk_runs),
         "alerts": _in_pages(tenant_id, _aged_alerts),
     }
+
+
+def remove_aged_of_agency() -> int:
+    """After the clinics: an incident stays while an alert of it does."""
+    with system_tx("retention"):
+        now = app_now()
+        return incidents.remove_aged(now) + hooks.remove_aged(now)
 
 
 def _aged_deliveries() -> QuerySet[Delivery]:

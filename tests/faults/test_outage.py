@@ -21,7 +21,7 @@ from integrations.connectors.cliniko import sandbox_invoices as bills
 from integrations.connectors.sandbox_kit import Fault, FaultKind
 from integrations.connectors.shopify.sandbox_orders import told
 from integrations.models import ConnectionState
-from integrations.services import alerts
+from integrations.services import alerts, incidents
 from tenants.walls import app_now
 from tests.conftest import House
 from tests.faults.invariants import assert_invariants
@@ -104,6 +104,7 @@ def beat(shown: Theatre, *, until: timedelta) -> None:
     """What the pulse does until then."""
     while True:
         shown.work()
+        incidents.tell()
         alerts.tell(shown.tenant.pk)
         due = shown.next_due()
         wait = timedelta(days=1) if due is None else max(due - app_now(), timedelta(seconds=0.1))
@@ -118,6 +119,7 @@ def recover(shown: Theatre) -> timedelta:
     for _ in range(2):
         shown.start_all()
         shown.settle()
+    incidents.tell()
     alerts.tell(shown.tenant.pk)
     return took
 

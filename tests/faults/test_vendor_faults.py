@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.core import mail
 
 from integrations.connectors.sandbox_kit import Fault, FaultKind
 from integrations.connectors.shopify.sandbox import throttle_storm
@@ -16,7 +17,8 @@ from tenants.walls import app_now, tenant_tx
 from tests.conftest import House
 from tests.faults.invariants import assert_invariants
 from tests.faults.theatre import Theatre, theatre
-from tests.stage import KEY, SHOP
+from tests.stage import KEY, KIND, SHOP
+from tests.telling import tell
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 
@@ -419,3 +421,8 @@ def test_v15_a_mass_change_stops_and_asks(shown: Theatre) -> None:
     shown.pass_over()
     assert shown.held() == dict.fromkeys(keys[:20], "guard.mass_change")
     assert shown.writes == writes
+    for _ in range(2):  # the agency hears of it once a run, and a pass after it is no news
+        tell(shown.tenant.pk)
+        shown.forward(600)
+        shown.pass_over()
+    assert [one.subject for one in mail.outbox] == [f"{shown.tenant}: {KIND} waits for a person"]

@@ -21,6 +21,8 @@ MORE: Mapping[str, Mapping[str, Any]] = {
     "integrations.Delivery": {"state": "held", "code": "match.ambiguous"},
     "integrations.FlowRevision": {"config": {"rules": [], "values": {}, "settings": {}}},
 }
+ALSO_NEEDED: Mapping[str, frozenset[str]] = {"integrations.Alert": frozenset({"connection"})}
+"""Columns that may be empty, of which a row must have one."""
 
 NOW = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
 
@@ -42,7 +44,7 @@ def _build(model: type[models.Model], tenant: Tenant, made: dict[type[models.Mod
         values = {
             field.name: _value(field, tenant, made)
             for field in model._meta.concrete_fields
-            if field.name not in given and _is_required(field)
+            if field.name not in given and (_is_required(field) or field.name in ALSO_NEEDED.get(model._meta.label, ()))
         }
         made[model] = model._default_manager.create(**values, **given)
     return made[model]

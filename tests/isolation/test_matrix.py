@@ -16,13 +16,13 @@ from django.db import connection, models, transaction
 from django.http import HttpResponseBase
 from django.test import Client
 
-from integrations.models import Link
+from integrations.models import Alert, Incident, Link
 from integrations.vault import open_vault
 from tenants.bases import Wall
 from tenants.checks import walled_models
 from tenants.models import AgencyAuditEntry, Membership, Tenant
 from tenants.sites import SITES, SutureSite, agency_site, clinic_site, load_admins
-from tenants.walls import tenant_tx
+from tenants.walls import app_now, system_tx, tenant_tx
 from tests.conftest import House, lift_wall_1, sign_in, wall_2_lifted
 from tests.isolation.objects import build, canary
 from tests.isolation.pages import Ask, Page, all_pages, key_asks, list_asks, object_asks, site_pages
@@ -69,9 +69,23 @@ def _key(model: type[models.Model], tenant: Tenant, house: House, made: dict[typ
     if model is Membership:
         person = house.olga if tenant == house.harbour else house.rita
         return int(Membership.objects.get(user=person).pk)
+    if model is Incident:
+        return incident_of(build(Alert, tenant, made))
     if getattr(model, "wall", None) is Wall.TENANT:
         return int(build(model, tenant, made).pk)
     return ABSENT
+
+
+def incident_of(alert: Alert) -> int:
+    """An incident of this clinic's alone: it is the agency's row, and shows nothing to who does not reach the clinic."""
+    now = app_now()
+    with system_tx("test"):
+        incident = Incident.objects.create(
+            agency_id=Tenant.objects.get(pk=alert.tenant_id).agency_id, vendor="cliniko", fingerprint=f"{alert.pk}",
+            code="http.timeout", call="read", opened_at=now, last_joined_at=now,
+        )  # fmt: skip
+        Alert.objects.filter(pk=alert.pk).update(incident_id=incident.pk)
+    return int(incident.pk)
 
 
 def registered() -> list[type[models.Model]]:

@@ -19,7 +19,7 @@ from integrations import tasks, worker
 from integrations.connectors.sandbox_kit import Fault, FaultKind
 from integrations.core import errors
 from integrations.models import Alert, Call, Connection, ConnectionState, Flow, Mode
-from integrations.services import alerts, connections, retention
+from integrations.services import alerts, connections, incidents, retention
 from tenants.models import Role, Tenant
 from tenants.services import add_member
 from tenants.walls import app_now, tenant_tx
@@ -27,6 +27,7 @@ from tests.conftest import House, MovedClock, make_user, sign_in
 from tests.desk_rows import make_flow
 from tests.faults.theatre import Theatre, theatre
 from tests.stage import SHOP
+from tests.telling import tell
 
 pytestmark = pytest.mark.django_db
 
@@ -69,7 +70,7 @@ def all_alerts(shop: Connection) -> list[Alert]:
 def told(shop: Connection) -> list[str]:
     """The subjects of what one more telling sends."""
     before = len(mail.outbox)
-    alerts.tell(shop.tenant_id)
+    tell(shop.tenant_id)
     return [message.subject for message in mail.outbox[before:]]
 
 
@@ -202,7 +203,7 @@ def test_a_good_test_does_not_end_what_a_flow_will_try(harbour: Tenant) -> None:
 
 def recipients(shop: Connection) -> set[str]:
     before = len(mail.outbox)
-    alerts.tell(shop.tenant_id)
+    tell(shop.tenant_id)
     return {person.split("@")[0] for message in mail.outbox[before:] for person in message.recipients()}
 
 
@@ -228,7 +229,7 @@ def test_the_clinics_own_fault_goes_to_its_managers_as_well(shop: Connection) ->
 
 def test_another_clinics_people_hear_nothing(shop: Connection, ridge: Tenant) -> None:
     fail(shop, THEIRS)
-    assert alerts.tell(ridge.pk) == 0
+    assert tell(ridge.pk) == 0
     assert mail.outbox == []
 
 
@@ -293,6 +294,7 @@ def test_the_pulse_rings_once_for_a_clinic_that_has_something_to_tell(shop: Conn
     worker.ring_tellings(worker.look().untold)
     assert OrmQ.objects.count() == 0
     fail(shop)
+    incidents.tell(hurry={shop.tenant_id})
     for _ in range(2):
         worker.ring_tellings(worker.look().untold)
     assert OrmQ.objects.count() == 1
@@ -319,7 +321,7 @@ class Unreachable(locmem.EmailBackend):
 def test_a_mail_server_that_is_down_loses_no_mail(shop: Connection) -> None:
     fail(shop)
     with override_settings(EMAIL_BACKEND=f"{__name__}.Unreachable"):
-        assert alerts.tell(shop.tenant_id) == 0
+        assert tell(shop.tenant_id) == 0
     assert told(shop) == [STOPPED]
 
 
@@ -335,6 +337,8 @@ class Together(locmem.EmailBackend):
 @committing
 def test_two_workers_that_tell_at_once_send_one_mail(shop: Connection) -> None:
     fail(shop)
+
+    incidents.tell(hurry={shop.tenant_id})
 
     def work(_: int) -> int:
         try:
@@ -393,7 +397,7 @@ def test_a_new_key_ends_the_alert_with_the_first_work_that_it_does(shown: Theatr
     shown.shopify.vendor.configure(SHOP, token="shpat_new")
     shown.pass_over()
     shop = shown.connection("shop")
-    alerts.tell(shown.tenant.pk)
+    tell(shown.tenant.pk)
     with tenant_tx(shown.tenant.pk):
         connections.save_credentials(shop, {"access_token": "shpat_new"})
     assert all_alerts(shop)[0].ended_at is None

@@ -19,7 +19,10 @@ KEYS = [
     for field in model._meta.concrete_fields
     if isinstance(field, TenantForeignKey)
 ]
-ALSO = {"bulk_run": ", state = 'sending'"}  # what a row must be to have such a parent at all
+ALSO = {  # what a row must be to have such a parent at all
+    "Delivery.bulk_run": ", state = 'sending'",
+    "Alert.run": ", connection_id = NULL",
+}
 
 
 def name_of(value: Any) -> str:
@@ -51,7 +54,7 @@ def test_a_foreign_parent_is_refused_below_the_application(house: House, model: 
         connection.cursor() as cursor,
     ):
         cursor.execute(
-            f'UPDATE "{model._meta.db_table}" SET "{field.column}" = %s{ALSO.get(field.name, "")} WHERE id = %s',  # noqa: S608 - names of models
+            f'UPDATE "{model._meta.db_table}" SET "{field.column}" = %s{ALSO.get(f"{model.__name__}.{field.name}", "")} WHERE id = %s',  # noqa: S608 - names of models
             [theirs.pk, row.pk],
         )
 

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from integrations.models import BUCKETS, Flow
-from integrations.services import alerts
+from integrations.services import alerts, hooks, incidents
 from integrations.services.sync import FlowReport, Report, sync
 from tenants.models import Tenant
 from tenants.walls import tenant_tx
@@ -45,6 +45,8 @@ class Command(BaseCommand):
             tell=self._progress if not json and sys.stderr.isatty() else lambda _: None,
         )
         with redirect_stdout(sys.stderr):  # a laptop prints its mails, and --json promises one object
+            incidents.tell(hurry={clinic.pk for clinic in chosen})
+            hooks.send_due()
             for clinic in chosen:
                 alerts.tell(clinic.pk)
         if flow and not report.flows and not any(has_flow(clinic, flow) for clinic in chosen):
