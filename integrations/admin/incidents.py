@@ -141,8 +141,8 @@ class IncidentAdmin(RecordAdmin):
             )
         }
         for row in rows:
-            found = known[row.pk]
-            is_one = found["first"] == found["last"]
+            found = known.get(row.pk, {"names": [], "left": 0, "first": None, "last": None})  # removed this instant
+            is_one = found["first"] is not None and found["first"] == found["last"]
             row.names, row.left = found["names"], found["left"]
             row.page = self.url_of("connection", "change", found["first"]) if is_one else ""
             row.own = self.url("change", row.pk)
