@@ -260,7 +260,13 @@ def month(house: House) -> Iterator[Stage]:
         tax = goods.add_tax(built.world, name="GST", rate="10.0")
         shelf = [
             goods.add_product(
-                built.world, name=f"Roller {n}", item_code=f"FR-{n}", price="90", tax_id=tax, stock_level=f"{n}.0"
+                built.world,
+                name=f"Roller {n}",
+                item_code=f"FR-{n}",
+                price="90",
+                cost_price=f"{n}.125",
+                tax_id=tax,
+                stock_level=f"{n}.0",
             )
             for n in range(1, 6)
         ]
