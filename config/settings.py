@@ -237,10 +237,11 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="suture@localhost")
 # the Redis one loses the doorbells in flight when it is killed.
 
 SUTURE_QUEUE_REDIS_URL = env.str("SUTURE_QUEUE_REDIS_URL", default="")
+SUTURE_WORKERS = env.int("SUTURE_WORKERS", default=4)
 Q_CLUSTER = {
     "name": "suture",
     "label": "Queue",
-    "workers": 4,
+    "workers": SUTURE_WORKERS,
     "timeout": 60,
     "retry": 240,
     "queue_limit": 1,

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from types import FrameType
 
 import psycopg
@@ -184,9 +185,9 @@ def look() -> Due:
     """What is due now, in one transaction of the pulse."""
     with system_tx("pulse"):
         waiting = [
+            *(("drain", ring) for ring in pulse.due_drains()),
             *(("run", ring) for ring in pulse.due_runs()),
             *(("bulk", ring) for ring in pulse.due_bulk_runs()),
-            *(("drain", ring) for ring in pulse.due_drains()),
             *((errand.name, ring) for errand in errands.errands() for ring in errand.due()),
         ]
         return Due(
@@ -236,13 +237,20 @@ def ring_tellings(untold: Iterable[int]) -> None:
 
 
 def by_turns(waiting: Iterable[tuple[str, pulse.Ring]], turns: Mapping[int, float]) -> list[tuple[str, pulse.Ring]]:
-    """Live work before backfill; among equals one piece a clinic, and the clinic first that has waited longest."""
+    """Live deliveries first: somebody waits for what was already read. Then, one of each in turn, asking for changes
+    and first loads, so that neither starves where workers are few. Within these one piece a clinic, and the clinic
+    first that has waited longest."""
     pieces: Counter[int] = Counter()
     ordered = []
     for kind, ring in waiting:
         pieces[ring.tenant_id] += 1
-        ordered.append((ring.backfill, pieces[ring.tenant_id], turns.get(ring.tenant_id, 0.0), kind, ring))
-    return [(kind, ring) for *_, kind, ring in sorted(ordered, key=lambda row: row[:3])]
+        ordered.append((pieces[ring.tenant_id], turns.get(ring.tenant_id, 0.0), kind, ring))
+    ordered.sort(key=lambda row: row[:2])
+    in_turn = [(kind, ring) for _, _, kind, ring in ordered]
+    loads = [one for one in in_turn if one[1].backfill]
+    asking = [one for one in in_turn if one[0] == "run" and not one[1].backfill]
+    deliveries = [one for one in in_turn if one[0] != "run" and not one[1].backfill]
+    return deliveries + [one for pair in zip_longest(asking, loads) for one in pair if one]
 
 
 def ring_housekeeping() -> None:

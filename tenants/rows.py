@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeAlias
 
+import psycopg
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import FieldDoesNotExist
 from django.core.serializers.json import DjangoJSONEncoder
@@ -19,6 +20,7 @@ from tenants.clock import AppNow
 from tenants.scope import ForeignRow, TenantScope, current_tenant_id, require_scope
 
 PAGE = 1000
+LONG = 20
 
 Row = Sequence[Any]
 Literal = Callable[[Any], str]
@@ -39,26 +41,45 @@ def insert_rows(
     on_conflict: str = "",
     returning: Sequence[str] = (),
 ) -> Inserted:
-    """INSERT .. SELECT FROM unnest(..), a thousand rows a statement, values in the order of `columns`.
+    """INSERT .. SELECT FROM unnest(..), a thousand rows a statement, values in the order of `columns`. One and the same
+    object in all rows of a long page is sent once.
 
     In `tenant_tx` the clinic is stamped; elsewhere `tenant_id` is one of the columns and each value must be in scope.
     Fields that are not named get their default, as Django would give it. `on_conflict` is what follows ON CONFLICT,
     with per cent signs doubled. Raises NoScope and ForeignRow.
     """
     scope = require_scope() if getattr(model, "wall", None) is Wall.TENANT else None
-    plan = _plan(model, tuple(columns), on_conflict, tuple(returning), isinstance(scope, TenantScope))
-    done = Inserted()
     source = iter(rows)
+    done = Inserted()
     while page := list(islice(source, PAGE)):
-        with connection.cursor() as cursor:
-            _insert_page(cursor, plan, page, done)
+        by_column = list(zip(*page, strict=True))
+        same = (False, *map(_is_same, by_column[1:]))
+        named = tuple(zip(columns, same, strict=True))
+        plan = _plan(model, named, on_conflict, tuple(returning), isinstance(scope, TenantScope))
+        with _plain_cursor() as cursor:
+            _insert_page(cursor, plan, by_column, done)
     return done
+
+
+def _plain_cursor() -> CursorWrapper:
+    """One that sends values beside the statement: a page of rows in its text would be escaped, copied and parsed."""
+    connection.ensure_connection()
+    prepare: Callable[[Any], CursorWrapper] = connection._prepare_cursor  # type: ignore[attr-defined]
+    return prepare(psycopg.Cursor(connection.connection))
+
+
+def _is_same(values: Sequence[Any]) -> bool:
+    first = values[0]
+    return len(values) >= LONG and all(value is first for value in values)
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
+    """``literals`` are those of the given columns. Of these ``same`` go as one value, the others as arrays."""
+
     sql: str
     literals: tuple[Literal, ...]
+    same: tuple[bool, ...]
     defaults: tuple[tuple[Callable[[], Any], Literal], ...]
     stamps: bool
     fixed: tuple[Any, ...]
@@ -66,13 +87,19 @@ class _Plan:
     returns: bool
 
 
-def _insert_page(cursor: CursorWrapper, plan: _Plan, page: list[Row], done: Inserted) -> None:
+def _insert_page(cursor: CursorWrapper, plan: _Plan, by_column: list[tuple[Any, ...]], done: Inserted) -> None:
     if plan.tenant_at is not None:
-        _verify_tenants({row[plan.tenant_at] for row in page})
-    values = [_array(literal, column) for literal, column in zip(plan.literals, zip(*page, strict=True), strict=True)]
-    values += [_array(literal, [default() for _ in page]) for default, literal in plan.defaults]
-    stamped = (current_tenant_id(),) if plan.stamps else ()
-    cursor.execute(plan.sql, [*stamped, *plan.fixed, *values])
+        _verify_tenants(set(by_column[plan.tenant_at]))
+    once: list[Any] = [current_tenant_id()] if plan.stamps else []
+    once += plan.fixed
+    arrays = []
+    for literal, values, is_same in zip(plan.literals, by_column, plan.same, strict=True):
+        if is_same:
+            once.append(_array(literal, values[:1]))
+        else:
+            arrays.append(_array(literal, values))
+    arrays += [_array(literal, [default() for _ in by_column[0]]) for default, literal in plan.defaults]
+    cursor.execute(plan.sql, [*once, *arrays])
     done.written += cursor.rowcount
     if plan.returns:
         done.extend(cursor.fetchall())
@@ -86,19 +113,27 @@ def _verify_tenants(tenant_ids: set[int]) -> None:
 
 @lru_cache(maxsize=256)
 def _plan(
-    model: type[models.Model], columns: tuple[str, ...], on_conflict: str, returning: tuple[str, ...], in_tenant: bool
+    model: type[models.Model],
+    columns: tuple[tuple[str, bool], ...],
+    on_conflict: str,
+    returning: tuple[str, ...],
+    in_tenant: bool,
 ) -> _Plan:
     """The statement and how its values are written; the same for every clinic, whose id is stamped when it is sent."""
     quote = connection.ops.quote_name
-    given = [_field(model, name) for name in columns]
+    given = [_field(model, name) for name, _ in columns]
+    same = tuple(is_same for _, is_same in columns)
     stamped = _stamped(model, given, in_tenant=in_tenant)
     fixed = _plain_defaults(model, given)
     clocked = [field for field in model._meta.concrete_fields if field not in given and _is_clocked(field)]
     called = _called_defaults(model, given)
-    arrays = given + [field for field, _ in called]
     once = stamped + [field for field, _ in fixed]
-    targets = [quote(str(field.column)) for field in once + clocked + arrays]
-    selected = [f"%s::{_db_type(field)}" for field in once] + ["(SELECT app_now())"] * len(clocked)
+    shared = [field for field, is_same in zip(given, same, strict=True) if is_same]
+    arrays = [field for field, is_same in zip(given, same, strict=True) if not is_same] + [field for field, _ in called]
+    targets = [quote(str(field.column)) for field in once + shared + clocked + arrays]
+    selected = [f"%s::{_db_type(field)}" for field in once]
+    selected += [f"(%s::{_sent_as(field)}[])[1]::{_db_type(field)}" for field in shared]
+    selected += ["(SELECT app_now())"] * len(clocked)
     selected += [f"u.c{i}::{_db_type(field)}" for i, field in enumerate(arrays)]
     sql = (
         f"INSERT INTO {quote(model._meta.db_table)} ({', '.join(targets)}) SELECT {', '.join(selected)} "  # noqa: S608
@@ -112,6 +147,7 @@ def _plan(
     return _Plan(
         sql=sql,
         literals=tuple(_literal(field) for field in given),
+        same=same,
         defaults=tuple((default, _literal(field)) for field, default in called),
         stamps=bool(stamped),
         fixed=tuple(value for _, value in fixed),

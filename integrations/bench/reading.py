@@ -20,6 +20,8 @@ from tenants.walls import app_now, tenant_tx
 
 TIMES = 3
 CHANGED = 1000
+STATED = 100_000
+"""The size that the numbers to meet are stated for."""
 PEER = Path(__file__).with_name("peer_dlt.py")
 
 
@@ -85,13 +87,14 @@ def _ratios(
     row: str, records: int, runs: list[Cost], loops: list[Cost], *, must: float, goal: float, heavy: float, light: float
 ) -> Iterator[Figure]:
     told = partial(Figure, row)
+    least, best = (must, goal) if records >= STATED else (None, None)  # smaller loads are mostly the process's start
     wall = middle(run.wall_s / loop.wall_s for run, loop in zip(runs, loops, strict=True))
     cpu = middle(run.cpu_s / loop.cpu_s for run, loop in zip(runs, loops, strict=True))
     whole = middle((run.cpu_s + run.database_s) / loop.cpu_s for run, loop in zip(runs, loops, strict=True))
     seconds = f"{median(lambda cost: cost.wall_s, runs):.1f} s beside {median(lambda cost: cost.wall_s, loops):.1f} s"
     size = f"{records:,} records"
-    yield told(f"wall clock, {size}", wall, "x", must, goal, note=seconds)
-    yield told(f"CPU of the process, {size}", cpu, "x", must, goal)
+    yield told(f"wall clock, {size}", wall, "x", least, best, note=seconds)
+    yield told(f"CPU of the process, {size}", cpu, "x", least, best)
     yield told(f"CPU with the database's, {size}", whole, "x")
     yield told(f"peak memory, {size}", median(lambda cost: cost.peak_mb, runs), "MB", heavy, light)
 

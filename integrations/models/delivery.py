@@ -8,6 +8,7 @@ from integrations.models.bulk import BulkRun
 from integrations.models.connection import Connection
 from integrations.models.flow import Flow
 from integrations.models.run import Run
+from tenants.models import Tenant
 from tenants.walls import TenantForeignKey, TenantModel
 
 
@@ -42,6 +43,9 @@ class Delivery(TenantModel):
     ``singly`` marks what a bulk run left out, or keeps back until its first pass is over.
     """
 
+    tenant = models.ForeignKey(  # the database need not look: every flow's clinic exists, and each check costs a write
+        Tenant, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False, editable=False
+    )
     flow = TenantForeignKey(Flow, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
     run = TenantForeignKey(Run, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
     target = TenantForeignKey(Connection, on_delete=models.PROTECT, related_name="+", db_index=False)

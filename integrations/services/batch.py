@@ -59,6 +59,7 @@ class Batch:
         self.fields = job.plan.target_fields
         self.started = time.monotonic()
         self.wrote = False  # whether the target took any write
+        self.lost = False  # whether the answer to a whole call was lost
 
     def finish(self, item: Item, result: Result) -> None:
         """This item's part in the batch is over."""

@@ -15,7 +15,7 @@ from django.db.models import F
 
 from integrations.connectors.base import BulkState
 from integrations.core import errors
-from integrations.models import BulkRunState, Delivery, Mode
+from integrations.models import BulkRunState, Call, Delivery, Mode
 from integrations.services import connections
 from integrations.services.batch import Clients, Drained
 from integrations.services.bulk_gather import gather
@@ -49,12 +49,14 @@ def carry_on(
             return Drained()
         job = load_job(run.flow_id, revision_number=run.revision_number)
     work = Work(run, job, Clients(tenant_id, opener), time.monotonic() + seconds)
+    starts = run.state == BulkRunState.STAGED and run.sent_at is None
+    reads_outcomes = run.state == BulkRunState.READING
     try:
         _step(work)
     except errors.SyncError as error:
-        return _interrupted(work, error)
+        return _interrupted(work, error, Call.WRITE if starts else Call.READ)
     with tenant_tx(tenant_id, reason="bulk"):
-        connections.record_success(job.target.pk, app_now())
+        connections.record_success(job.target.pk, app_now(), call=Call.WRITE if starts or reads_outcomes else Call.READ)
     return work.drained
 
 
@@ -94,13 +96,13 @@ def _give_up(work: Work, code: str) -> None:
         work.end(state=BulkRunState.FAILED, code=code, finished_at=app_now())
 
 
-def _interrupted(work: Work, error: errors.SyncError) -> Drained:
+def _interrupted(work: Work, error: errors.SyncError, call: Call) -> Drained:
     """Lets the run go where it stands. What is no outage of the line and no matter of the account ends it."""
     with tenant_tx(work.job.tenant_id, reason="bulk"):
         if work.is_outside and isinstance(error, errors.Unavailable):  # where files are kept; the account answers
             retry_at: datetime | None = later(connections.backoff_s(work.run.tries // 2 + 1))
         else:
-            retry_at = connections.record_failure(work.job.target.pk, error)
+            retry_at = connections.record_failure(work.job.target.pk, error, call=call)
         if isinstance(error, errors.VendorChanged | errors.RecordError):
             _give_up(work, error.code)
         else:

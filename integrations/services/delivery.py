@@ -83,6 +83,8 @@ def deliver(batch: Batch) -> errors.SyncError | None:
         batch.settle()
     except errors.SyncError as error:
         return batch.stop(error)
+    if batch.lost:
+        return None
     with batch.tx():
         call = Call.WRITE if batch.wrote else Call.READ
         connections.record_success(batch.job.target.pk, app_now(), call=call)

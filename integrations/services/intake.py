@@ -1,19 +1,26 @@
 """Intake: read the source page by page, map, gate, and put wishes into the outbox.
 
-Touches only the source. Each page's deliveries, counts and place commit together, so a crash re-reads at most a page.
+Touches only the source. Pages that come within a second are kept together, deliveries, counts and place in one
+transaction, so that a crash re-reads at most these.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time as clock
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from typing import Self
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import IntegrityError, OperationalError
 from django.db import connection as database
+from django.db import connections as connection_handler
 from django.db.models import F
 
-from integrations.connectors.base import Ask, Page
+from integrations.connectors.base import Ask, Page, ReadPage
 from integrations.core import errors, fingerprint
 from integrations.core.records import Draft, Record, State
 from integrations.core.values import Text
@@ -39,6 +46,9 @@ from integrations.toolkit.http import Client
 from tenants.walls import app_now, current_tenant_id, insert_rows, tenant_tx, text_array
 
 COMMIT_TRIES = 3
+HAUL_ROWS, HAUL_S = 1000, 1.0
+WORTH_READING_AHEAD = 300
+NONE: list[object] = []  # one and the same for all rows: it is sent once
 
 
 class LeaseLost(Exception):
@@ -183,17 +193,20 @@ def _interrupted(tenant_id: int, job: Job, run: Run, error: errors.SyncError) ->
 
 
 _COUNTED = ("read", *BUCKETS)
+# The commit does not wait for the disk: what a crash of the server forgets, place included, is read again, and no write
+# at the target can come before it is kept, because that is preceded by a commit which does wait.
 _ADVANCE = f"""
 UPDATE integrations_run
 SET place = %(place)s, vendor_now = %(vendor_now)s, newest_seen = %(newest_seen)s, expected = %(expected)s,
-    pages = pages + 1, crashes = 0, code = '', lease_until = %(lease)s, {", ".join(f"{n} = {n} + %({n})s" for n in _COUNTED)}
+    pages = pages + %(pages)s, crashes = 0, code = '', lease_until = %(lease)s, {", ".join(f"{n} = {n} + %({n})s" for n in _COUNTED)}
+FROM (SELECT set_config('synchronous_commit', 'off', true)) AS quick
 WHERE tenant_id = %(tenant)s AND id = %(run)s AND fence = %(fence)s AND state = '{RunState.RUNNING.value}'
 """  # noqa: S608 - constants only
 
 
 @dataclass(slots=True)
 class Known:
-    """What the outbox and the links know of a page's keys, read in two queries."""
+    """What the outbox and the links know of some keys, read in one query."""
 
     wishes: dict[str, bytes] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
@@ -213,6 +226,65 @@ class Known:
         return bool(last) and key not in self.open and key not in self.flying and last == reading(record)
 
 
+@dataclass(slots=True)
+class Haul:
+    """Pages that are kept in one transaction: few commits where the source is fast, and none that waits long for its own.
+
+    ``readings`` are what they hold, in the order it was read; of what could not be decoded the wish that holds it.
+    ``error`` ended the reading.
+    """
+
+    pages: list[Page] = field(default_factory=list)
+    readings: list[Record | Wish] = field(default_factory=list)
+    error: errors.SyncError | None = None
+
+    def add(self, page: Page, survivors: Mapping[str, Record]) -> None:
+        self.pages.append(page)
+        self.readings += page.records
+        self.readings += survivors.values()
+        for key, error in page.broken:
+            problem = (error.code, str(error.facts.get("path", "")))
+            self.readings.append(Wish(Record(key=key, version="", values={}), problems=(problem,)))
+
+    @property
+    def place(self) -> str | None:
+        """Where the pass goes on."""
+        return self.pages[-1].next
+
+    @property
+    def records(self) -> Iterator[Record]:
+        return (reading.record if isinstance(reading, Wish) else reading for reading in self.readings)
+
+
+class ReadingAhead:
+    """Hauls one after another; ``start`` has the next one read while the database is busy with the last. Its thread has
+    a database connection of its own, for the quota."""
+
+    def __init__(self, haul: Callable[[], Haul]) -> None:
+        self._haul = haul
+        self._coming: Future[Haul] | None = None
+        self._has_read = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reading-ahead")
+
+    def start(self) -> None:
+        """Does nothing when the next haul is being read already."""
+        self._has_read = True
+        self._coming = self._coming or self._thread.submit(self._haul)
+
+    def next(self) -> Haul:
+        coming, self._coming = self._coming, None
+        return coming.result() if coming else self._haul()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Waits for what is being read: the client is about to be closed."""
+        if self._has_read:
+            self._thread.submit(connection_handler.close_all)
+        self._thread.shutdown()
+
+
 class PageReader:
     """One claimed slice of a pass."""
 
@@ -228,33 +300,50 @@ class PageReader:
         read_page = self.job.source_stream.read_page
         if read_page is None:
             raise errors.VendorChanged("flow.source_unreadable", stream=self.job.source_stream.name)
-        while True:
-            page = read_page(self.client, self.ask, self.place)
-            survivors = self._survivors(page)
-            for attempt in range(COMMIT_TRIES):
-                try:
-                    ended = self._commit(page, survivors, deadline)
-                    break
-                except (IntegrityError, OperationalError):  # a clash with a batch that settles: judge the page anew
-                    if attempt == COMMIT_TRIES - 1:
-                        raise
-            if ended is not None:
-                return ended
-            self.place = page.next
+        with ReadingAhead(partial(self._haul, read_page)) as self.ahead:
+            while True:
+                haul = self.ahead.next()
+                ended = self._keep(haul, deadline) if haul.pages else None
+                if haul.error is not None:
+                    raise haul.error
+                if ended is not None:
+                    return ended
 
-    def _commit(self, page: Page, survivors: Mapping[str, Record], deadline: datetime) -> Slice | None:
-        """One page, in one transaction; what the slice came to if this was its last."""
+    def _haul(self, read_page: ReadPage) -> Haul:
+        """The next pages, as many as come in a moment. What was read before an error is kept."""
+        haul, until = Haul(), clock.monotonic() + HAUL_S
+        while haul.error is None:
+            try:
+                page = read_page(self.client, self.ask, self.place)
+                haul.add(page, self._survivors(page))
+            except errors.SyncError as error:
+                haul.error = error
+            else:
+                self.place = page.next
+                if page.next is None or len(haul.readings) >= HAUL_ROWS or clock.monotonic() >= until:
+                    break
+        return haul
+
+    def _keep(self, haul: Haul, deadline: datetime) -> Slice | None:
+        """The pages into the outbox; after a clash with a batch that settles they are judged anew."""
+        for _ in range(COMMIT_TRIES - 1):
+            with suppress(IntegrityError, OperationalError):
+                return self._commit(haul, deadline)
+        return self._commit(haul, deadline)
+
+    def _commit(self, haul: Haul, deadline: datetime) -> Slice | None:
+        """Some pages, in one transaction; what the slice came to if these were its last."""
         with tenant_tx(self.job.tenant_id, reason="intake"):
             now = app_now()
-            self.accept(page, survivors, now)
-            if page.next is None:
+            self.accept(haul, now, goes_on=haul.place is not None and haul.error is None and now < deadline)
+            if haul.place is None:
                 finish_pass(self.job, self.run.pk, self.fence, now)
             elif now >= deadline:
                 self._let_go()
             else:
                 return None
             connections.record_success(self.job.source.pk, now, call=Call.READ)
-            return Slice(more=page.next is not None)
+            return Slice(more=haul.place is not None)
 
     def _survivors(self, page: Page) -> Mapping[str, Record]:
         """The records that merged ones in this page were merged into, read now so that nobody waits for them; of a
@@ -268,56 +357,55 @@ class PageReader:
             merged = _merged(read.values())
         return found
 
-    def accept(self, page: Page, survivors: Mapping[str, Record], now: datetime) -> None:
-        """One page into the outbox, with its counts and the run's new place. One transaction, the caller's."""
-        moves, log = Moves(), synclog.Log(self.job.flow_id, self.run.pk, now, quiet=self._read_before(page))
-        merged = _merged(page.records)
-        unlinked = merges.follow(self.job, [*merged, *_merged(survivors.values())], log)
+    def accept(self, haul: Haul, now: datetime, *, goes_on: bool) -> None:
+        """Some pages into the outbox, with their counts and the run's new place. One transaction, the caller's."""
+        moves, log = Moves(), synclog.Log(self.job.flow_id, self.run.pk, now, quiet=self._read_before(haul))
+        merged = _merged(haul.records)
+        unlinked = merges.follow(self.job, merged, log)
         moves.read(self.run.pk, "skipped", len(merged))
         gone = [record.key for record in merged]
-        read = [record.key for record in (*page.records, *survivors.values())]
-        known = know(self.job.flow_id, sorted({*gone, *read, *(key for key, _ in page.broken)}))
-        wishes = self._wishes(page, survivors, known, moves, log)
+        known = know(self.job.flow_id, sorted({record.key for record in haul.records}))
+        wishes = self._wishes(haul, known, moves, log)
         backfill = self.run.since is None
         outbox = Outbox(self.job, self.run.pk, known, moves=moves, log=log, now=now, backfill=backfill)
         outbox.withdraw(gone)
-        outbox.put(wishes)
+        rows = outbox.rows(wishes)
+        if goes_on and len(rows) >= WORTH_READING_AHEAD:
+            self.ahead.start()
+        insert_rows(Delivery, outbox.COLUMNS, rows)
         merges.remember(self.job, outbox.inherited | unlinked)
         seen.count(self.job, [wish.record for wish in wishes], now)
-        self._advance(page, moves, now)
+        self._advance(haul, moves, now)
         log.save()
 
-    def _wishes(
-        self, page: Page, survivors: Mapping[str, Record], known: Known, moves: Moves, log: synclog.Log
-    ) -> list[Wish]:
-        """The page's records mapped, newest reading of a key last; those that mode or start leave out are counted, and
-        so are those that were delivered just as they are."""
+    def _wishes(self, haul: Haul, known: Known, moves: Moves, log: synclog.Log) -> list[Wish]:
+        """What was read, mapped, newest reading of a key last; those that mode or start leave out are counted, and so
+        are those that were delivered just as they are."""
         wishes: dict[str, Wish] = {}
-        for record in (*page.records, *survivors.values()):
-            if record.state is State.MERGED:
+        for reading in haul.readings:
+            record = reading.record if isinstance(reading, Wish) else reading
+            older = wishes.pop(record.key, None)
+            if older is not None:
+                moves.read(self.run.pk, "superseded")
+            if isinstance(reading, Wish):
+                wishes[record.key] = reading
+            elif record.state is State.MERGED:
                 continue
-            skip = self._left_out(record, known)
-            if skip:
+            elif skip := self._left_out(record, known):
                 moves.read(self.run.pk, "skipped")
                 log.add(record.key, "skip", "skipped", code=skip)
-            elif record.key not in wishes and known.made_of(record.key, self.job.reading, record):
+            elif older is None and known.made_of(record.key, self.job.reading, record):
                 moves.read(self.run.pk, "unchanged")
-            elif record.key in wishes:
-                moves.read(self.run.pk, "superseded")
-                wishes[record.key] = self.job.plan.wish(record)
             else:
                 wishes[record.key] = self.job.plan.wish(record)
-        for key, error in page.broken:
-            broken = Record(key=key, version="", values={})
-            wishes.setdefault(key, Wish(broken, problems=((error.code, str(error.facts.get("path", ""))),)))
         return list(wishes.values())
 
-    def _read_before(self, page: Page) -> frozenset[str]:
+    def _read_before(self, haul: Haul) -> frozenset[str]:
         """Keys that an earlier pass read as they are: the overlap, and passes over everything."""
         edge = self.watermark
         if edge is None:
             return frozenset()
-        return frozenset(record.key for record in page.records if record.changed_at and record.changed_at <= edge)
+        return frozenset(record.key for record in haul.records if record.changed_at and record.changed_at <= edge)
 
     def _left_out(self, record: Record, known: Known) -> str:
         """A record older than the flow's start is left out, unless a backfill brought it in: then it is kept up."""
@@ -326,14 +414,14 @@ class PageReader:
         is_older = self.starts_at and record.created_at and record.created_at < self.starts_at
         return "mode.before_start" if is_older and not known.has(record.key) else ""
 
-    def _advance(self, page: Page, moves: Moves, now: datetime) -> None:
-        newest = max((record.changed_at for record in page.records if record.changed_at), default=None)
+    def _advance(self, haul: Haul, moves: Moves, now: datetime) -> None:
+        newest = max((record.changed_at for record in haul.records if record.changed_at), default=None)
         seen = max((moment for moment in (newest, self.run.newest_seen) if moment), default=None)
         self.run.newest_seen = seen
         if self.run.vendor_now is None:
-            self.run.vendor_now = page.vendor_now
+            self.run.vendor_now = haul.pages[0].vendor_now
         if self.run.expected is None:
-            self.run.expected = page.total
+            self.run.expected = haul.pages[0].total
         moves.save(besides=self.run.pk)  # earlier runs first: whoever changes several takes them in this order
         moved = moves.of(self.run.pk)
         with database.cursor() as cursor:
@@ -344,7 +432,8 @@ class PageReader:
                     "tenant": current_tenant_id(),
                     "run": self.run.pk,
                     "fence": self.fence,
-                    "place": page.next,
+                    "place": haul.place,
+                    "pages": len(haul.pages),
                     "vendor_now": self.run.vendor_now,
                     "newest_seen": seen,
                     "expected": self.run.expected,
@@ -363,7 +452,7 @@ def _merged(records: Iterable[Record]) -> list[Record]:
 
 
 _UNFINISHED = ", ".join(f"'{state.value}'" for state in (*OPEN, *IN_FLIGHT))
-# Key by key, so that no plan made without statistics reads all of a flow's rows for a page's hundred.
+# Key by key, so that no plan made without statistics reads all of a flow's rows for a few hundred.
 _KNOW = f"""
 WITH asked AS MATERIALIZED (SELECT unnest(%(keys)s::text[]) AS key)
 SELECT key, wish, gone, NULL, NULL, source_version FROM asked CROSS JOIN LATERAL (
@@ -404,13 +493,13 @@ def know(flow_id: int, keys: Sequence[str]) -> Known:
 
 
 class Outbox:
-    """Puts a page's wishes into the outbox: one gate, one insert, and one update per superseded row."""
+    """Makes rows of the outbox from wishes: one gate, and one statement per row that is superseded."""
 
     COLUMNS = (
+        "source_key",
         "flow_id",
         "run_id",
         "target_id",
-        "source_key",
         "source_version",
         "revision_number",
         "wish",
@@ -448,9 +537,9 @@ class Outbox:
         for key in keys:
             self._supersede(key)
 
-    def put(self, wishes: Sequence[Wish]) -> None:
-        rows = [row for wish in wishes if (row := self._row(wish)) is not None]
-        insert_rows(Delivery, self.COLUMNS, rows)
+    def rows(self, wishes: Sequence[Wish]) -> list[tuple[object, ...]]:
+        """What is to be inserted for these; what they supersede goes at once."""
+        return [row for wish in wishes if (row := self._row(wish)) is not None]
 
     def _row(self, wish: Wish) -> tuple[object, ...] | None:
         key = wish.record.key
@@ -515,18 +604,18 @@ class Outbox:
         record, draft = wish.record, wish.draft
         codes = [{"code": code, "field": name} for code, name in wish.problems]
         return (
+            record.key,
             self.job.flow_id,
             self.run_id,
             self.job.target.pk,
-            record.key,
             self.job.reading(record),
             self.job.revision_number,
             print_of_wish,
             self.job.seal(draft, record.key) if draft else None,
             DeliveryState.WAITING.value if draft else DeliveryState.HELD.value,
             codes[0]["code"] if codes else "",
-            codes,
-            [{"code": note.code, "field": note.field} for note in wish.notes],
+            codes or NONE,
+            [{"code": note.code, "field": note.field} for note in wish.notes] or NONE,
             bool(draft and draft.gone),
             self.backfill,
             self.now,

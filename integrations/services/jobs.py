@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+import msgspec
 import phonenumbers
 
 from integrations.connectors import CONNECTORS
@@ -25,7 +26,7 @@ from tenants.models import Tenant
 
 DRAFT_FORMAT = 1
 RULES_MAY_KNOW = ("taxes_included", "location", "b2b")
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Job:
                 for name, value in draft.fields.items()
             },
         }
-        return self.vault.seal(_encode(body).encode(), bound_to=self._bound(source_key))
+        return self.vault.seal(_encode(body), bound_to=self._bound(source_key))
 
     def unseal(self, sealed: bytes | memoryview, source_key: str) -> Draft:
         """The draft that was sealed, without fields that have left the plan since: a release taken back, say."""

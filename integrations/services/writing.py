@@ -66,6 +66,7 @@ def _send(
         raise
     lost = _shared_error(written, errors.Uncertain)
     if lost is not None:
+        batch.lost = True
         batch.drained.code = lost.code
         with batch.tx():
             batch.drained.retry_at = connections.record_failure(batch.job.target.pk, lost)

@@ -5,11 +5,14 @@ Everything here raises VendorChanged with the path and the type that was found, 
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from itertools import accumulate
 from typing import NoReturn, TypeVar
+
+import msgspec
 
 from integrations.core.errors import Rejected, VendorChanged
 
@@ -35,7 +38,8 @@ def _no_constant(_: str) -> NoReturn:
     raise ValueError("not a number")
 
 
-_decoder = json.JSONDecoder(parse_constant=_no_constant, parse_float=Decimal)
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_lenient = json.JSONDecoder(parse_constant=_no_constant, parse_float=Decimal)  # takes halves of surrogate pairs
 
 
 def decode(body: bytes) -> object:
@@ -49,8 +53,10 @@ def decode(body: bytes) -> object:
     _check_depth(body)
     _check_nodes(body)
     try:
-        data: object = _decoder.decode(body.decode("utf-8-sig" if body[:1] == b"\xef" else "utf-8"))
-        return _without_odd_characters(data) if _ODD_ESCAPE.search(body) else data
+        if _ODD_ESCAPE.search(body):
+            return _without_odd_characters(_lenient.decode(body.decode("utf-8-sig")))
+        data: object = _decoder.decode(body.removeprefix(BOM_UTF8))
+        return data
     except (ValueError, InvalidOperation):
         code = "payload.json"
     except RecursionError:

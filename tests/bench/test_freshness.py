@@ -3,37 +3,25 @@
 Clocks stand still but for what takes time in the world (slow_motion.py), so figures do not depend on the machine.
 """
 
-import math
-import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 from django.db import connections
 
-from integrations.connectors.cliniko import sandbox_goods as goods
-from integrations.connectors.cliniko import sandbox_invoices as bills
-from integrations.connectors.shopify.sandbox_orders import told
 from integrations.flows import FLOW_KINDS
 from integrations.models import Flow
 from integrations.services import freshness
 from integrations.services.sync import begin_run
 from tenants.walls import tenant_tx
 from tests.bench.slow_motion import SlowMotion
+from tests.bench.watching import INVOICES, LIMIT, PRODUCTS, STOCK, WINDOW_S, Change, Practice, Watch
 from tests.conftest import House
 from tests.faults.theatre import set_clock
-from tests.stage import Stage, stage
+from tests.stage import stage
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 
-PATIENTS, PRODUCTS, STOCK, INVOICES = (
-    "patients-to-customers",
-    "products-to-products",
-    "stock-to-inventory",
-    "invoices-to-orders",
-)
-LIMIT, WINDOW_S = 200, 60.0
 GOAL_S, SLACK_S = 15.0, 5.0
 
 
@@ -52,100 +40,10 @@ def motion(house: House) -> Iterator[SlowMotion]:
             connections["owner"].close()
 
 
-@dataclass(slots=True)
-class Change:
-    """One change: when it was made, and how to tell that the shop has it."""
-
-    flow: str
-    at: float
-    is_there: Callable[[], bool]
-
-
-@dataclass(slots=True)
-class Watch:
-    """What was changed and cannot be seen in the shop yet, and how long the others took."""
-
-    motion: SlowMotion
-    pending: list[Change] = field(default_factory=list)
-    waits: dict[str, list[float]] = field(default_factory=dict)
-
-    def look(self) -> None:
-        for change in [change for change in self.pending if change.is_there()]:
-            self.pending.remove(change)
-            self.waits.setdefault(change.flow, []).append(self.motion.now - change.at)
-
-    def p(self, share: float, flow: str = "") -> float:
-        waits = sorted(wait for name, found in self.waits.items() if flow in ("", name) for wait in found)
-        return waits[math.ceil(share * len(waits)) - 1]
-
-
-class Practice:
-    """A clinic in which each record changes once: what is seen in the shop is then that very change."""
-
-    def __init__(self, on: Stage, each: int) -> None:
-        self.on, self.draw = on, random.Random(5)
-        tax = goods.add_tax(on.world, name="GST", rate="10.0")
-        self.patients = [
-            str(on.world.add_patient(first_name="Mia", last_name=f"Family{number}", email=f"p{number}@example.com"))
-            for number in range(each)
-        ]
-        self.named, self.counted = (
-            [
-                str(goods.add_product(on.world, name=f"{what} {number}", item_code=f"{what}-{number}", price="90", tax_id=tax, stock_level="40.0"))
-                for number in range(each)
-            ]
-            for what in ("Roller", "Band")
-        )  # fmt: skip
-        self.bills = [
-            str(bills.add_invoice(on.world, [{"price": "100", "rate": 0}], status=10, patient_id=patient))
-            for patient in self.patients
-        ]
-
-    def verbs(self) -> list[tuple[str, Callable[[], Callable[[], bool]]]]:
-        """So many changes of each kind, in an order of chance."""
-        made = [
-            (flow, lambda verb=verb, key=key: verb(key))
-            for flow, verb, keys in (
-                (PATIENTS, self.rename, self.patients),
-                (PRODUCTS, self.retitle, self.named),
-                (STOCK, self.count, self.counted),
-                (INVOICES, self.pay, self.bills),
-            )
-            for key in keys
-        ]
-        self.draw.shuffle(made)
-        return made
-
-    def rename(self, key: str) -> Callable[[], bool]:
-        self.on.world.edit_patient(key, first_name="Mila")
-        mark = ("suture", "cliniko_patient_id", key)
-        return lambda: (self.on.shop.by_mark(*mark) or {}).get("firstName") == "Mila"
-
-    def retitle(self, key: str) -> Callable[[], bool]:
-        goods.edit_product(self.on.world, key, name=f"Ring {key}")
-        return lambda: (self._product(key) or {}).get("title") == f"Ring {key}"
-
-    def count(self, key: str) -> Callable[[], bool]:
-        goods.adjust(self.on.world, key, -7)
-        return lambda: self._level(key) == 33
-
-    def pay(self, key: str) -> Callable[[], bool]:
-        bills.edit_invoice(self.on.world, key, status=20)
-        mark = ("suture", "cliniko_invoice_id", key, "Order")
-        return lambda: told(self.on.shop.by_mark(*mark) or {})["status"] == "PAID"
-
-    def _product(self, key: str) -> dict | None:
-        return self.on.shop.by_mark("suture", "cliniko_product_id", key, "Product")
-
-    def _level(self, key: str) -> int | None:
-        (variant,) = self._product(key)["variants"]
-        item = f"{variant['item']['id']}@"
-        return next((int(row["available"]) for name, row in self.on.shop.levels.items() if name.startswith(item)), None)
-
-
 def play(motion: SlowMotion, *, each: int, per_minute: float) -> Watch:
     """A first load, a quiet while, then ``each`` changes of four kinds at random moments."""
-    practice, watch = Practice(motion.stage, each), Watch(motion)
+    practice = Practice(motion.stage.world, motion.stage.shop, each)
+    watch = Watch(lambda: motion.now)
     load_all(motion, practice)
     rest(motion)
     verbs = practice.verbs()
@@ -168,7 +66,7 @@ def play(motion: SlowMotion, *, each: int, per_minute: float) -> Watch:
 
 def load_all(motion: SlowMotion, practice: Practice) -> None:
     """Until each record is in the shop."""
-    wanted = {*practice.patients, *practice.named, *practice.counted, *practice.bills}
+    wanted = practice.keys()
     ends = motion.now + 3600
     while wanted - set(motion.stage.links()) or motion.stage.deliveries(state="waiting"):
         assert motion.now < ends
@@ -182,32 +80,27 @@ def rest(motion: SlowMotion) -> None:
         motion.beat()
 
 
-def tell(watch: Watch) -> None:
-    for flow in (PATIENTS, PRODUCTS, STOCK, INVOICES, ""):
-        print(f"{flow or 'all':>24}  p50 {watch.p(0.5, flow):5.1f} s  p95 {watch.p(0.95, flow):5.1f} s")
-    busiest = watch.motion.stage.cliniko.journal.busiest(WINDOW_S)
+def assert_fresh(motion: SlowMotion, watch: Watch, within_s: float) -> None:
+    watch.tell()
+    busiest = motion.stage.cliniko.journal.busiest(WINDOW_S)
     print(f"busiest minute at the practice: {busiest} of {LIMIT} requests")
-
-
-def assert_fresh(watch: Watch, within_s: float) -> None:
-    tell(watch)
     assert watch.p(0.95) <= within_s
-    assert watch.motion.stage.cliniko.journal.busiest(WINDOW_S) <= LIMIT
-    assert watch.motion.stage.cliniko.journal.count(429) == 0
+    assert busiest <= LIMIT
+    assert motion.stage.cliniko.journal.count(429) == 0
 
 
 def test_a_change_is_in_the_shop_within_seconds(motion: SlowMotion) -> None:
-    assert_fresh(play(motion, each=4, per_minute=20), GOAL_S + SLACK_S)
+    assert_fresh(motion, play(motion, each=4, per_minute=20), GOAL_S + SLACK_S)
 
 
 @pytest.mark.proof
 @pytest.mark.parametrize("per_minute", [2, 20, 60])
 def test_a_hundred_changes_are_in_the_shop_within_fifteen_seconds(motion: SlowMotion, per_minute: float) -> None:
-    assert_fresh(play(motion, each=25, per_minute=per_minute), GOAL_S)
+    assert_fresh(motion, play(motion, each=25, per_minute=per_minute), GOAL_S)
 
 
 def test_polls_cost_what_their_streams_say(motion: SlowMotion) -> None:
-    practice = Practice(motion.stage, 1)
+    practice = Practice(motion.stage.world, motion.stage.shop, 1)
     load_all(motion, practice)
     rest(motion)
     with tenant_tx(motion.stage.tenant.pk):

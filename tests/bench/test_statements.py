@@ -24,6 +24,12 @@ pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owne
 BASELINE = json.loads(Path(__file__).with_name("baseline.json").read_text())
 
 
+@pytest.fixture(autouse=True)
+def page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each page is kept by itself, however fast it came."""
+    monkeypatch.setattr(intake, "HAUL_ROWS", 1)
+
+
 @contextmanager
 def a_clinic(patients: int) -> Iterator[Clinic]:
     with campaign.stage(patients, speed=600) as on:

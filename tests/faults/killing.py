@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -25,14 +26,14 @@ def boundaries(strike: Strike) -> Iterator[None]:
     has answered it, and when the answer was understood."""
     whole = (BaseDatabaseWrapper.commit, Wire.exchange, HttpClient._once, scope.enter_role)
     commit, exchange, once, enter_role = whole
-    last: list[object] = [None]
+    last = threading.local()  # what is read ahead enters scopes of its own
 
     def entering(database: BaseDatabaseWrapper, entered: scope.Scope) -> None:
-        last[0] = entered
+        last.scope = entered
         enter_role(database, entered)
 
     def committing(self: BaseDatabaseWrapper) -> None:
-        counts = isinstance(last[0], scope.TenantScope)
+        counts = isinstance(getattr(last, "scope", None), scope.TenantScope)
         if counts:
             try:
                 strike("commit.before")

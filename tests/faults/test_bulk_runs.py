@@ -14,8 +14,8 @@ from django.test import override_settings
 from integrations.connectors.sandbox_kit import Fault, FaultKind
 from integrations.connectors.shopify.sandbox_call import Refusal
 from integrations.connectors.shopify.sandbox_shop import Row
-from integrations.models import BulkRun, BulkRunState, DeliveryState, FlowRevision, Mode
-from integrations.services import bulk, bulk_files, delivery, intake, pulse
+from integrations.models import Alert, BulkRun, BulkRunState, Call, DeliveryState, FlowRevision, Mode
+from integrations.services import alerts, bulk, bulk_files, delivery, intake, pulse
 from integrations.services.bulk_work import LeaseLost, Work, claim
 from tenants.models import Agency
 from tenants.walls import app_now, tenant_tx
@@ -140,6 +140,27 @@ def test_a_bulk_run_costs_a_handful_of_calls(shown: Theatre) -> None:
     assert len(operations(shown)) == 5  # customers, markers, both consents, addresses
     assert not any("customerCreate" in entry.roots for entry in shown.shopify.vendor.operations)
     assert all(row.sealed_draft is None and row.sealed_target is None for row in shown.deliveries())
+
+
+def test_a_look_at_a_bulk_run_does_not_say_that_writing_works_and_its_outcomes_do(shown: Theatre) -> None:
+    shown.shopify.vendor.configure(SHOP, bulk_rows_per_s=1.0)
+    people(shown)
+    read_all(shown)
+    while step(shown).state != BulkRunState.RUNNING:
+        pass
+    with tenant_tx(shown.tenant.pk):
+        alerts.open_alert(shown.connection("shop").pk, "http.server_error", Call.WRITE, app_now())
+        (alert,) = Alert.objects.all()
+    shown.forward(5)
+    assert step(shown).state == BulkRunState.RUNNING
+
+    def has_ended() -> bool:
+        with tenant_tx(shown.tenant.pk):
+            return Alert.objects.get(pk=alert.pk).ended_at is not None
+
+    assert not has_ended()
+    shown.settle()
+    assert has_ended()
 
 
 def test_no_file_is_left_and_what_a_dead_worker_left_is_swept(shown: Theatre, tmp_path: Path) -> None:

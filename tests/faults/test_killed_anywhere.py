@@ -18,10 +18,11 @@ pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owne
 SAMPLE = 7
 
 
-@pytest.fixture
-def shown(house: House) -> Iterator[Theatre]:
-    """Pages of two and batches of two, so that a small world has every kind of boundary."""
-    with override_settings(SUTURE_CLAIM_BATCH=2), theatre(house.harbour, page=2) as built:
+@pytest.fixture(params=[False, True], ids=["page_by_page", "reading_ahead"])
+def shown(house: House, request: pytest.FixtureRequest) -> Iterator[Theatre]:
+    """Pages and batches so small that a small world has every kind of boundary."""
+    page = 1 if request.param else 2
+    with override_settings(SUTURE_CLAIM_BATCH=2), theatre(house.harbour, page=page, ahead=request.param) as built:
         yield built
 
 

@@ -1,6 +1,6 @@
 """What is under way is overtaken: by a newer wish, a merge, a mode, a release taken back, a person. The newest word wins."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.db import IntegrityError
@@ -127,6 +127,82 @@ def test_a_chain_of_merges_is_followed_to_its_end(shown: Theatre) -> None:
     shown.pass_over()
     assert shown.links()[stays] == customer
     assert not {gone, middle} & shown.links().keys()
+
+
+# -- within what is kept at once
+
+
+def before_the_second_request(shown: Theatre, monkeypatch: pytest.MonkeyPatch, deed: Callable[[], object]) -> None:
+    """What somebody does at the practice between two requests of the next pass."""
+    client, asked = shown._client("practice"), []
+    once = client._once  # type: ignore[attr-defined]
+
+    def asking(*given: object, **named: object) -> object:
+        asked.append(given)
+        if len(asked) == 2:
+            deed()
+        return once(*given, **named)
+
+    monkeypatch.setattr(client, "_once", asking)
+
+
+def test_a_patient_read_and_then_read_as_merged_is_not_delivered(
+    shown: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stays = shown.world.add_patient(**MIA)
+    shown.pass_over()
+    shown.forward(600)
+    late = shown.world.add_patient(first_name="Lea", last_name="Marsh", email="lea@example.com")
+    shown.forward(1)
+    before_the_second_request(shown, monkeypatch, lambda: shown.world.merge(late, stays))
+    shown.pass_over()
+    run = shown.runs()[-1]
+    assert run.skipped == 1 and run.superseded >= 1  # he who stays may be read in the overlap, too
+    assert list(shown.links()) == [stays]
+    assert len(shown.customers()) == 1
+    assert_invariants(shown)
+
+
+def test_a_patient_read_and_then_unreadable_waits_for_a_person(shown: Theatre, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = shown.world.add_patient(**MIA)
+    shown.pass_over()
+    shown.forward(600)
+    shown.world.edit_patient(key, email="mia.chen@example.com")
+    shown.forward(1)
+
+    def spoil() -> None:
+        shown.world.archive(key)
+        shown.world.first.raw[key] = {"email": ["no text"]}
+
+    before_the_second_request(shown, monkeypatch, spoil)
+    shown.pass_over()
+    assert shown.held() == {key: "record.unreadable"}
+    assert shown.runs()[-1].superseded == 1
+    assert_invariants(shown)
+
+
+def test_pages_before_an_error_are_kept(by_one: Theatre, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "HAUL_ROWS", 10)
+    by_one.patients(3)
+    by_one.cliniko.faults.add(Fault(FaultKind.STATUS, status=503, times=3, contains="page=3&"))
+    read_only(by_one)
+    (run,) = by_one.runs()
+    assert (run.pages, run.read, run.code) == (2, 2, "http.server_error")
+    assert len(by_one.deliveries()) == 2
+
+
+def test_what_is_read_ahead_fails_after_what_was_read_is_kept(house: House) -> None:
+    with theatre(house.harbour, page=1, ahead=True) as shown:
+        shown.patients(5)
+        shown.cliniko.faults.add(Fault(FaultKind.STATUS, status=503, times=3, contains="page=4&"))
+        read_only(shown)
+        (run,) = shown.runs()
+        assert (run.pages, run.read, run.code) == (3, 3, "http.server_error")
+        shown.cliniko.faults.clear()
+        shown.settle()
+        shown.pass_over()
+        assert len(shown.customers()) == 5
+        assert_invariants(shown)
 
 
 # -- by a mode

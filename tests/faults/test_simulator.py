@@ -13,7 +13,10 @@ from django.test import override_settings
 from integrations.connectors.sandbox_kit import Fault, FaultKind
 from integrations.connectors.shopify.sandbox import throttle_storm
 from integrations.connectors.shopify.sandbox_call import Refusal
+from integrations.models import Delivery, DeliveryState
+from integrations.services import desk
 from tenants.models import Agency
+from tenants.walls import tenant_tx
 from tests.conftest import House
 from tests.faults.invariants import assert_invariants
 from tests.faults.killing import Counter, Killed, boundaries
@@ -160,10 +163,14 @@ class Simulation:
         self.peace()
 
     def peace(self) -> None:
-        """Nothing is broken any more: what is due is done, a later pass finds the rest."""
+        """Nothing is broken any more: what is due is done, a person sends on whom too many deaths had held, a later pass
+        finds the rest."""
         self.shown.calm()
         self.shown.forward(lease_s() + 1)
         for _ in range(2):
+            self.shown.settle()
+            with tenant_tx(self.shown.tenant.pk):
+                desk.retry(Delivery.objects.filter(state=DeliveryState.HELD, code="internal.poison"))
             self.shown.settle()
             self.shown.forward(600)
             self.shown.pass_over()

@@ -174,11 +174,19 @@ def set_clock(moved: timedelta, *, rate: float = 1.0) -> None:
 
 @contextmanager
 def theatre(
-    tenant: Tenant, *, flow_settings: Mapping[str, str] | None = None, mode: str = Mode.LIVE, page: int = 0
+    tenant: Tenant,
+    *,
+    flow_settings: Mapping[str, str] | None = None,
+    mode: str = Mode.LIVE,
+    page: int = 0,
+    ahead: bool = False,
 ) -> Iterator[Theatre]:
-    """A stage with its own clock; ``page`` makes the vendor's pages so small."""
-    whole = lists.PAGE_SIZE
+    """A stage with its own clock; ``page`` makes the vendor's pages so small, each kept by itself, or with ``ahead`` two
+    at a time while the next two are read."""
+    whole, haul = lists.PAGE_SIZE, (intake.HAUL_ROWS, intake.WORTH_READING_AHEAD)
     lists.PAGE_SIZE = page or whole
+    if page:
+        intake.HAUL_ROWS, intake.WORTH_READING_AHEAD = (2 * page, 1) if ahead else (page, page + 1)
     try:
         with stages.stage(tenant, settings=flow_settings, mode=mode) as built:
             shown = Theatre(built.tenant, built.cliniko, built.shopify, built.flow_id)
@@ -187,6 +195,7 @@ def theatre(
             shown.hang_up()
     finally:
         lists.PAGE_SIZE = whole
+        intake.HAUL_ROWS, intake.WORTH_READING_AHEAD = haul
         set_clock(timedelta())
         connections["owner"].close()
 

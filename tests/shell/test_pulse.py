@@ -223,6 +223,28 @@ def test_c11_one_clinic_that_floods_does_not_keep_others_waiting(house: House, f
         assert Delivery.objects.filter(state="waiting").count() >= flood - rounds * 2 * SLICE
 
 
+def test_deliveries_come_first_and_asking_and_first_loads_take_turns() -> None:
+    """B12: what was read is delivered before more is read, and neither many askers nor many first loads starve the other."""
+    waiting = [
+        *(("run", pulse.Ring(tenant, 100 + tenant)) for tenant in (1, 2, 3)),
+        *(("run", pulse.Ring(tenant, 200 + tenant, backfill=True)) for tenant in (4, 5)),
+        ("drain", pulse.Ring(6, 300, backfill=True)),
+        ("drain", pulse.Ring(7, 301)),
+        ("drain", pulse.Ring(8, 302)),
+    ]
+    turns = {7: 2.0, 8: 1.0, 1: 9.0}
+    told = [(kind, ring.tenant_id) for kind, ring in worker.by_turns(waiting, turns)]
+    assert told == [
+        ("drain", 8), ("drain", 7),
+        ("run", 2), ("run", 4), ("run", 3), ("run", 5), ("run", 1), ("drain", 6),
+    ]  # fmt: skip
+
+
+def test_a_clinic_with_many_pieces_does_not_push_out_one_with_few() -> None:
+    waiting = [*(("drain", pulse.Ring(1, number)) for number in range(3)), ("drain", pulse.Ring(2, 9))]
+    assert [ring.tenant_id for _, ring in worker.by_turns(waiting, {2: 5.0})] == [1, 2, 1, 1]
+
+
 def rung_for_others(quiet: list[tuple[Tenant, int, int]]) -> bool:
     for tenant, _, _ in quiet:
         with tenant_tx(tenant.pk):
