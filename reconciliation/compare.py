@@ -51,6 +51,19 @@ class Cause(StrEnum):
     UNKNOWN = ""
 
 
+MAP_GAPS = frozenset(
+    (
+        "unmapped_value",
+        "rule.not_text",
+        "rule.source_unknown",
+        "rule.source_not_released",
+        "rule.target_unknown",
+        "rule.transform_unknown",
+        "rule.kind_mismatch",
+    )
+)
+"""Codes that say that the configuration has no answer; what is wrong with the record itself is another matter."""
+
 AGREE, LEFT_OUT, OTHERS = "agree", "left_out", "others"
 LEFT_PARTS = (AGREE, Mismatch.DIFFERENT, Mismatch.MISSING_RIGHT, Mismatch.LINKED_TWICE, LEFT_OUT)
 """The records of the left side, each in exactly one of these."""
@@ -279,8 +292,7 @@ def _why(pair: Pair, unequal: Unequal) -> Cause:
 
 
 def _held(code: str) -> Cause:
-    is_gap = code == "unmapped_value" or code.startswith("rule.")
-    return Cause.MAP_GAP if is_gap else Cause.HELD
+    return Cause.MAP_GAP if code in MAP_GAPS else Cause.HELD
 
 
 def side_total(counts: Mapping[str, int], parts: Iterable[str]) -> int:

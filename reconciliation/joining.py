@@ -1,11 +1,11 @@
-"""Both sides joined in SQL, a page of keys at a time: who agrees, and who must be looked at again.
+"""Both sides joined, a page of keys at a time: who agrees, and who must be looked at again.
 
 Every question walks one side in the order of its keys, so that it can be cut anywhere and asked on from there.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 from django.db import connection as database
@@ -13,7 +13,7 @@ from django.db import connection as database
 from integrations.services.jobs import Job
 from reconciliation.compare import AGREE, LEFT_OUT, OTHERS, Layout, Memory, Standing
 from reconciliation.models import Side
-from tenants.walls import current_tenant_id
+from tenants.walls import current_tenant_id, text_array
 
 PAGE = 2000
 
@@ -30,134 +30,164 @@ class Row:
     is_surplus: bool = False
 
 
-# Key by key: tables that were filled a moment ago have no statistics to plan by. Behind row-level security a key is only
-# looked up in an index if it is a plain column, hence what is reckoned is materialized first.
+# Few plain questions a page, each by keys or by a range of them: tables that were filled a moment ago have no statistics,
+# and a plan for more, made without, may read a whole side for every key.
 _STAGED = "reconciliation_staged WHERE tenant_id = %(tenant)s AND report_number = %(report)s"
 _LINK = """integrations_link WHERE tenant_id = %(tenant)s AND source_id = %(source)s AND target_id = %(target)s
     AND source_stream = %(source_stream)s AND target_stream = %(target_stream)s"""
+_LEFT, _RIGHT = f"{_STAGED} AND side = {Side.LEFT.value}", f"{_STAGED} AND side = {Side.RIGHT.value}"
 
-_PARTNER = f"""
-    SELECT s.key FROM (
-        SELECT key FROM {_STAGED} AND side = {Side.RIGHT.value} AND marker <> '' AND marker = {{marker}} OFFSET 0) s
-    WHERE NOT EXISTS (SELECT FROM {_LINK} AND target_key = s.key) ORDER BY s.key LIMIT 1
-"""  # noqa: S608 - constants only
-"""Of the target records that carry a marker and have no link of their own, the first is the marker's counterpart."""
-
-_LEFT = f"""
-WITH page AS MATERIALIZED (
-    SELECT key, standing, digests FROM {_STAGED} AND side = {Side.LEFT.value} AND key > %(place)s ORDER BY key LIMIT %(limit)s
-), linked AS MATERIALIZED (
-    SELECT page.key, page.standing, page.digests, k.target_key
-    FROM page LEFT JOIN LATERAL (SELECT target_key FROM {_LINK} AND source_key = page.key OFFSET 0) k ON true
-), paired AS MATERIALIZED (
-    SELECT key, standing, digests, target_key IS NOT NULL AS is_linked,
-           CASE WHEN target_key IS NULL THEN ({_PARTNER.format(marker="linked.key")}) ELSE target_key END AS target_key
-    FROM linked
-), joined AS MATERIALIZED (
-    SELECT paired.key, paired.standing, paired.target_key, paired.is_linked, r.standing AS there_standing, r.marker,
-           paired.digests = r.digests AS is_same, paired.digests AS wanted, r.digests AS there
-    FROM paired LEFT JOIN LATERAL (
-        SELECT standing, digests, marker FROM {_STAGED} AND side = {Side.RIGHT.value} AND key = paired.target_key OFFSET 0
-    ) r ON true
+_LEFT_PAGE = f"SELECT key, standing, digests FROM {_LEFT} AND key > %(place)s ORDER BY key LIMIT %(limit)s"  # noqa: S608
+_RIGHT_PAGE = f"SELECT key, marker FROM {_RIGHT} AND key > %(place)s ORDER BY key LIMIT %(limit)s"  # noqa: S608
+_LINK_PAGE = (
+    f"SELECT source_key, target_key FROM {_LINK} AND source_key > %(place)s ORDER BY source_key LIMIT %(limit)s"  # noqa: S608
 )
-SELECT j.key, j.standing, j.target_key, j.is_linked, j.there_standing, j.marker, j.is_same,
-       CASE WHEN j.is_same THEN NULL ELSE j.wanted END, CASE WHEN j.is_same THEN NULL ELSE j.there END,
-       s.digests, s.dropped, s.gone
-FROM joined j
-LEFT JOIN LATERAL (
-    SELECT digests, dropped, gone FROM integrations_linkstate
-    WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND source_key = j.key AND NOT j.is_same OFFSET 0) s ON true
-ORDER BY j.key
-"""  # noqa: S608
-
-_RIGHT = f"""
-WITH page AS MATERIALIZED (
-    SELECT key, marker FROM {_STAGED} AND side = {Side.RIGHT.value} AND key > %(place)s ORDER BY key LIMIT %(limit)s
-), linked AS MATERIALIZED (
-    SELECT page.key, page.marker, k.source_key, coalesce(k.source_key, page.marker) AS source
-    FROM page LEFT JOIN LATERAL (SELECT source_key FROM {_LINK} AND target_key = page.key OFFSET 0) k ON true
-)
-SELECT l.key, l.marker, l.source_key,
-       EXISTS (SELECT FROM {_STAGED} AND side = {Side.LEFT.value} AND key = l.source),
-       CASE WHEN l.source_key IS NULL AND l.marker <> '' THEN
-           NOT EXISTS (SELECT FROM {_LINK} AND source_key = l.marker)
-           AND l.key = ({_PARTNER.format(marker="l.marker")}) END
-FROM linked l ORDER BY l.key
-"""  # noqa: S608
-
-_LINKS = f"""
-SELECT l.source_key, l.target_key,
-       NOT EXISTS (SELECT FROM {_STAGED} AND side = {Side.LEFT.value} AND key = l.source_key)
-       AND NOT EXISTS (SELECT FROM {_STAGED} AND side = {Side.RIGHT.value} AND key = l.target_key)
-FROM (SELECT source_key, target_key FROM {_LINK} AND source_key > %(place)s ORDER BY source_key LIMIT %(limit)s) l
-ORDER BY l.source_key
-"""  # noqa: S608
+_LINKS_OF_SOURCES = f"""
+SELECT source_key, target_key FROM {_LINK} AND source_key > %(place)s AND source_key <= %(last)s"""  # noqa: S608
+_LINKS_OF_TARGETS = f"""
+SELECT target_key, source_key FROM {_LINK} AND target_key > %(place)s AND target_key <= %(last)s"""  # noqa: S608
+_LINKED_SOURCES = f"SELECT source_key FROM {_LINK} AND source_key = ANY(%(keys)s::text[])"  # noqa: S608
+_LINKED_TARGETS = f"SELECT target_key FROM {_LINK} AND target_key = ANY(%(keys)s::text[])"  # noqa: S608
+_LEFT_KEYS = f"SELECT key FROM {_LEFT} AND key = ANY(%(keys)s::text[])"  # noqa: S608
+_RIGHT_KEYS = f"SELECT key FROM {_RIGHT} AND key = ANY(%(keys)s::text[])"  # noqa: S608
+_RIGHT_ROWS = f"SELECT key, standing, digests, marker FROM {_RIGHT} AND key = ANY(%(keys)s::text[])"  # noqa: S608
+_MARKED = f"SELECT marker, key FROM {_RIGHT} AND marker <> '' AND marker = ANY(%(keys)s::text[])"  # noqa: S608
+_STATES = """
+SELECT source_key, digests, dropped, gone FROM integrations_linkstate
+WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND source_key = ANY(%(keys)s::text[])"""
 
 
 def left_rows(job: Job, report_id: int, layout: Layout, place: str | None) -> list[Row]:
     """The next source records, each with its counterpart. Call inside the clinic's transaction."""
-    return [_left_row(job, layout, row) for row in _ask(_LEFT, job, report_id, place)]
+    ask = _Asking(job, report_id, place)
+    page = ask(_LEFT_PAGE)
+    if not page:
+        return []
+    links = dict(ask(_LINKS_OF_SOURCES, last=page[-1][0]))
+    partners = ask.partners([key for key, _, _ in page if key not in links])
+    targets = {**partners, **links}
+    there = {key: rest for key, *rest in ask(_RIGHT_ROWS, list(targets.values()))}
+    pairs = [_Pair(key, standing, wanted, targets.get(key, ""), key in links, there) for key, standing, wanted in page]
+    unequal = [pair.key for pair in pairs if pair.is_there and pair.wanted != pair.digests]
+    memories = {key: Memory(_object(w), _object(d), bool(gone)) for key, w, d, gone in ask(_STATES, unequal)}
+    return [_left_row(job, layout, pair, memories.get(pair.key, Memory())) for pair in pairs]
 
 
-def _left_row(job: Job, layout: Layout, row: tuple[Any, ...]) -> Row:
-    key, standing, target, is_linked, there_standing, marker, is_same, wanted, there, written, dropped, gone = row
-    suspect = Row(key, None, key, target or "")
-    is_there = there_standing is not None
-    if standing in (Standing.LEFT_OUT, Standing.MERGED) and not (is_linked and standing == Standing.MERGED):
-        return Row(key, (LEFT_OUT, OTHERS) if is_there else (LEFT_OUT,))
-    if not is_there or there_standing != Standing.LIVE or standing not in (Standing.LIVE, Standing.GONE):
+@dataclass(slots=True)
+class _Pair:
+    """A staged source record and the target record that belongs to it, if that was staged."""
+
+    key: str
+    standing: str
+    wanted: bytes
+    target_key: str
+    is_linked: bool
+    there: InitVar[Mapping[str, Sequence[Any]]]
+    is_there: bool = field(init=False)
+    there_standing: str = field(init=False)
+    digests: bytes = field(init=False)
+    marker: str = field(init=False)
+
+    def __post_init__(self, there: Mapping[str, Sequence[Any]]) -> None:
+        self.is_there = self.target_key in there
+        self.there_standing, self.digests, self.marker = there.get(self.target_key, ("", b"", ""))
+
+
+def _left_row(job: Job, layout: Layout, pair: _Pair, memory: Memory) -> Row:
+    key, standing = pair.key, pair.standing
+    suspect = Row(key, None, key, pair.target_key)
+    if standing in (Standing.LEFT_OUT, Standing.MERGED) and not (pair.is_linked and standing == Standing.MERGED):
+        return Row(key, (LEFT_OUT, OTHERS) if pair.is_there else (LEFT_OUT,))
+    if not pair.is_there or pair.there_standing != Standing.LIVE or standing not in (Standing.LIVE, Standing.GONE):
         return suspect
-    if is_linked and marker not in ("", key):
+    if pair.is_linked and pair.marker not in ("", key):
         return suspect
-    if is_same:
+    if pair.wanted == pair.digests:
         return Row(key, (AGREE,))
-    memory = Memory(_object(written), _object(dropped), bool(gone))
     policies = job.plan.policies_for(is_new=False, is_gone=standing == Standing.GONE, was_gone=memory.gone)
-    return suspect if layout.suspects(bytes(wanted), bytes(there), memory, policies) else Row(key, (AGREE,))
+    found = layout.suspects(bytes(pair.wanted), bytes(pair.digests), memory, policies)
+    return suspect if found else Row(key, (AGREE,))
 
 
 def right_rows(job: Job, report_id: int, place: str | None) -> list[Row]:
     """The next target records: those that are too much, those without a source, and how many are none of ours."""
-    return [_right_row(*row) for row in _ask(_RIGHT, job, report_id, place)]
+    ask = _Asking(job, report_id, place)
+    page = ask(_RIGHT_PAGE)
+    if not page:
+        return []
+    links = dict(ask(_LINKS_OF_TARGETS, last=page[-1][0]))
+    sources = {key: links.get(key) or marker for key, marker in page}
+    there = ask.keys(_LEFT_KEYS, sorted({source for source in sources.values() if source}))
+    marked = sorted({marker for key, marker in page if marker and key not in links})
+    linked = ask.keys(_LINKED_SOURCES, marked)
+    partners = ask.partners([marker for marker in marked if marker not in linked])
+    return [
+        _right_row(
+            key, sources[key], has_left=sources[key] in there, is_own=key in links or partners.get(marker) == key
+        )
+        for key, marker in page
+    ]
 
 
-def _right_row(key: str, marker: str, linked: str | None, has_left: bool, is_partner: bool | None) -> Row:
-    if not linked and not marker:
+def _right_row(key: str, source: str, *, has_left: bool, is_own: bool) -> Row:
+    if not source:
         return Row(key, (OTHERS,))
-    source = linked or marker
     if not has_left:
         return Row(key, None, source, key)
-    if linked or is_partner:
-        return Row(key, ())
-    return Row(key, None, source, key, is_surplus=True)
+    return Row(key, ()) if is_own else Row(key, None, source, key, is_surplus=True)
 
 
 def link_rows(job: Job, report_id: int, place: str | None) -> list[Row]:
     """The next links: those that neither side knows."""
-    return [
-        Row(source, None if is_void else (), source, target)
-        for source, target, is_void in _ask(_LINKS, job, report_id, place)
-    ]
+    ask = _Asking(job, report_id, place)
+    page = ask(_LINK_PAGE)
+    left = ask.keys(_LEFT_KEYS, [source for source, _ in page])
+    right = ask.keys(_RIGHT_KEYS, [target for _, target in page])
+    return [Row(source, () if source in left or target in right else None, source, target) for source, target in page]
 
 
-def _ask(statement: str, job: Job, report_id: int, place: str | None) -> Iterator[tuple[Any, ...]]:
-    with database.cursor() as cursor:
-        cursor.execute(
-            statement,
-            {
-                "tenant": current_tenant_id(),
-                "report": report_id,
-                "flow": job.flow_id,
-                "source": job.source.pk,
-                "target": job.target.pk,
-                "source_stream": job.source_stream.name,
-                "target_stream": job.target_stream.name,
-                "place": place or "",
-                "limit": PAGE,
-            },
-        )
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return iter(rows)
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """One page's questions. ``place`` is the key after which it begins."""
+
+    job: Job
+    report_id: int
+    place: str | None
+
+    def __call__(self, statement: str, keys: Sequence[str] = (), *, last: str = "") -> list[tuple[Any, ...]]:
+        job = self.job
+        given: dict[str, Any] = {
+            "tenant": current_tenant_id(),
+            "report": self.report_id,
+            "flow": job.flow_id,
+            "source": job.source.pk,
+            "target": job.target.pk,
+            "source_stream": job.source_stream.name,
+            "target_stream": job.target_stream.name,
+            "place": self.place or "",
+            "last": last,
+            "limit": PAGE,
+            "keys": text_array(keys),
+        }
+        if "%(keys)s" in statement and not keys:
+            return []
+        with database.cursor() as cursor:
+            cursor.execute(statement, given)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
+
+    def keys(self, statement: str, keys: Sequence[str]) -> set[str]:
+        return {key for (key,) in self(statement, keys)}
+
+    def partners(self, markers: Sequence[str]) -> dict[str, str]:
+        """Of the target records that carry a marker and have no link of their own, the first is the marker's counterpart."""
+        marked = self(_MARKED, markers)
+        linked = self.keys(_LINKED_TARGETS, [key for _, key in marked])
+        found: dict[str, str] = {}
+        for marker, key in marked:
+            if key not in linked:
+                found[marker] = min(key, found.get(marker, key))
+        return found
 
 
 def _object(stored: object) -> Mapping[str, str]:

@@ -26,7 +26,7 @@ from reconciliation.models import Mismatch, Phase, Report, ReportState
 from reconciliation.staging import Limits
 from tenants.walls import app_now, current_scope, tenant_tx
 
-SUSPECTS = 100  # read again at once
+SUSPECTS = 50  # read again at once: as many as a claim of deliveries, within the same lease
 
 
 class LeaseLost(Exception):
@@ -80,9 +80,8 @@ def run_slice(
     seconds: float,
     opener: Callable[..., Client] = connections.open_client,
 ) -> Slice:
-    """Carries a comparison on for about ``seconds``. Vendor errors end the slice with a code and leave its place.
-
-    Raises LeaseLost when another worker holds it.
+    """Carries a comparison on for about ``seconds``. Vendor errors end the slice with a code and leave its place; so does
+    whoever took it over, or stopped it, meanwhile.
     """
     with tenant_tx(tenant_id, reason="reconcile"):
         report = _claim(report_id)
@@ -96,9 +95,12 @@ def run_slice(
         work = Work(load_job(flow.pk, revision_number=report.revision_number), report, Limits.of(flow), opener)
         work.begin()
     try:
-        return work.carry_on(until=started + timedelta(seconds=seconds))
-    except errors.SyncError as error:
-        return _interrupted(work, error)
+        try:
+            return work.carry_on(until=started + timedelta(seconds=seconds))
+        except errors.SyncError as error:
+            return _interrupted(work, error)
+    except LeaseLost:
+        return Slice(more=False)
 
 
 def _claim(report_id: int) -> Report | None:

@@ -1,9 +1,14 @@
 """Both sides compared: every planted divergence is found, none invented, and its cause told (C02, C10, C12, K35, B7)."""
 
+import csv
+import json
 from collections.abc import Iterator
 from datetime import timedelta
+from io import StringIO
+from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 from django.test import override_settings
 
 from integrations.connectors.cliniko import sandbox_goods as goods
@@ -202,6 +207,44 @@ def test_records_before_the_start_are_left_out(clinic: Stage) -> None:
     assert old not in clinic.links() and (report.agree, report.left_out) == (1, 1) and rows(clinic) == []
 
 
+def test_the_command_prints_the_counts_and_writes_the_file(clinic: Stage, tmp_path: Path) -> None:
+    """Section 9 of the interfaces: names that stay."""
+    keys = patients(clinic, NAMES[:4])
+    clinic.sync()
+    edit(clinic, keys["ada"], lastName="Smith")
+    clinic.shop.remove(int(clinic.links()[keys["ben"]]))
+    clinic.world.remove(keys["cal"])
+    file, told = tmp_path / "mismatches.csv", StringIO()
+    call_command("reconcile", tenant=clinic.tenant.slug, flow=PATIENTS, csv=str(file), json=True, stdout=told)
+    answer = json.loads(told.getvalue())
+    (flow,) = answer["flows"]
+    assert answer["ok"] is True
+    counted = {name: flow[name] for name in ("left", "right", "agree", "missing_left", "missing_right", "different")}
+    assert counted == {"left": 3, "right": 3, "agree": 1, "missing_left": 1, "missing_right": 1, "different": 1}
+    assert flow["duplicate"] == 0 and flow["seconds"] > 0 and flow["flow"] == PATIENTS
+    lines = list(csv.DictReader(StringIO(file.read_text(encoding="utf-8-sig"))))
+    assert len(lines) == 3
+    (named,) = (line for line in lines if line["Field"])
+    assert (named["Field"], named["Value at the source"], named["Value at the target"]) == ("Last name", "C***", "S***")
+    assert named["Probable cause"] == "Edited by hand in Shopify"
+    words = StringIO()
+    call_command("reconcile", tenant=clinic.tenant.slug, stdout=words)
+    assert "3 and 3 records" in words.getvalue() and "1 agree, 1 different" in words.getvalue()
+
+
+def test_a_vendor_that_is_down_makes_the_command_say_so(clinic: Stage) -> None:
+    patients(clinic, NAMES[:1])
+    clinic.sync()
+    with override_settings(
+        SUTURE_VENDOR_URLS={"cliniko": "http://127.0.0.1:9", "shopify": "http://127.0.0.1:9/{account}"}
+    ):
+        told = StringIO()
+        with pytest.raises(SystemExit) as end:
+            call_command("reconcile", tenant=clinic.tenant.slug, max_wait=0, json=True, stdout=told)
+    assert end.value.code == 1 and json.loads(told.getvalue())["ok"] is False
+    assert rows(clinic) == []
+
+
 # -- every flow kind
 
 
@@ -217,7 +260,13 @@ def month(house: House) -> Iterator[Stage]:
         tax = goods.add_tax(built.world, name="GST", rate="10.0")
         shelf = [
             goods.add_product(
-                built.world, name=f"Roller {n}", item_code=f"FR-{n}", price="90", tax_id=tax, stock_level=f"{n}.0"
+                built.world,
+                name=f"Roller {n}",
+                item_code=f"FR-{n}",
+                price="90",
+                cost_price=f"{n}.125",
+                tax_id=tax,
+                stock_level=f"{n}.0",
             )
             for n in range(1, 6)
         ]

@@ -88,6 +88,20 @@ def test_whoever_comes_back_late_saves_nothing(clinic: Stage, clock: MovedClock)
         assert Report.objects.get(pk=report_id).state == report.state == ReportState.DONE
 
 
+def test_one_that_is_stopped_under_way_ends_there(clinic: Stage) -> None:
+    report_id = begin(clinic)
+
+    def stopping(tenant_id: int, connection: object, **how: object) -> object:
+        with tenant_tx(clinic.tenant.pk):
+            services.stop(report_id, app_now())
+        return open_client(tenant_id, connection, **how)
+
+    assert not services.run_slice(clinic.tenant.pk, report_id, seconds=30, opener=stopping).more
+    with tenant_tx(clinic.tenant.pk):
+        assert Report.objects.get(pk=report_id).state == ReportState.STOPPED
+        assert not Staged.objects.exists()
+
+
 def test_one_that_kills_its_worker_again_and_again_is_given_up(clinic: Stage, clock: MovedClock) -> None:
     report_id = begin(clinic)
     for _ in range(settings.SUTURE_CRASH_TRIES + 1):

@@ -218,6 +218,28 @@ def test_a_mismatch_shows_both_values_and_masks_them_for_a_viewer(house: House, 
     assert MAIL not in seen and "m***@e***.com" in seen
 
 
+def test_the_agency_sees_the_mismatches_of_its_clinics(house: House, flow: Flow) -> None:
+    row = differ(flow, done(flow, agree=1), "1")
+    ridge = make_flow(house.ridge)
+    foreign = differ(ridge, done(ridge, agree=1), "2")
+    ana, sam = sign_in(house.ana), sign_in(house.sam)
+    listed = body(ana.get("/agency/reconciliation/mismatch/"))
+    assert "Harbour Physio" in listed and "Ridge Podiatry" in listed
+    assert MAIL in body(ana.get(f"/agency/reconciliation/mismatch/{row.pk}/change/"))
+    assert sam.get(f"/agency/reconciliation/mismatch/{foreign.pk}/change/").status_code == 302
+    whole = {"action": "download_csv", "_selected_action": "0", "select_across": "1", "index": "0"}
+    taken = {
+        who: _lines(client.post("/agency/reconciliation/mismatch/", whole))
+        for who, client in (("ana", ana), ("sam", sam))
+    }
+    assert {line["Clinic"] for line in taken["ana"]} == {"Harbour Physio", "Ridge Podiatry"}
+    assert {line["Clinic"] for line in taken["sam"]} == {"Harbour Physio"}
+
+
+def _lines(answer: Any) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode("utf-8-sig"))))
+
+
 def test_no_value_stands_in_the_table_in_clear(flow: Flow) -> None:
     differ(flow, done(flow, agree=1), "1")
     with tenant_tx(flow.tenant_id), connection.cursor() as cursor:

@@ -23,6 +23,12 @@ def _price(values: Mapping[str, Value], context: Context) -> Value:
     return to_cents(price) if isinstance(price, Decimal) else None
 
 
+def _cost(values: Mapping[str, Value], _: Context) -> Value:
+    """In cents as well: a shop keeps no more, and parts of a cent would differ from it for ever."""
+    cost = values.get("cost_price")
+    return to_cents(cost) if isinstance(cost, Decimal) else None
+
+
 def _is_taxable(values: Mapping[str, Value], _: Context) -> Value:
     """None where the rate is not known, so that the shop's own word stays."""
     rate = values.get("tax_rate")
@@ -71,7 +77,7 @@ PRODUCTS_TO_PRODUCTS = FlowKind(
         Rule("barcode", "serial_number", ("trim",)),
         Rule("price", "shop_price"),
         Rule("taxable", "is_taxable"),
-        Rule("cost", "cost_price"),
+        Rule("cost", "shop_cost"),
         Rule("status", "status_of_new", write=Write.IF_NEW),
     ),
     matching=Matching(
@@ -111,6 +117,7 @@ PRODUCTS_TO_PRODUCTS = FlowKind(
     ),
     derived=(
         Derived("shop_price", "Price, with or without tax", _price, Number),
+        Derived("shop_cost", "Cost, in cents", _cost, Number),
         Derived("is_taxable", "Whether tax is charged", _is_taxable, YesNoUnknown),
         Derived("status_of_new", "Status of a new product", _new_status),
     ),

@@ -149,6 +149,7 @@ def test_a_pair_without_a_difference_agrees():
         (Pair(LIVE, ABSENT_SIDE, delivery="held", code="match.several"), "missing_right", Cause.HELD),
         (Pair(LIVE, ABSENT_SIDE, delivery="held", code="unmapped_value"), "missing_right", Cause.MAP_GAP),
         (Pair(HELD, ABSENT_SIDE, code="record.email_missing"), "missing_right", Cause.HELD),
+        (Pair(HELD, ABSENT_SIDE, code="rule.phone_unusable"), "missing_right", Cause.HELD),
         (Pair(ABSENT_SIDE, LIVE, is_linked=True), "missing_left", Cause.DELETED),
         (Pair(ABSENT_SIDE, LIVE, marker="7"), "missing_left", Cause.DELETED),
         (Pair(ABSENT_SIDE, ABSENT_SIDE, is_linked=True), "linked_to_nothing", Cause.DELETED),
