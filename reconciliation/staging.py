@@ -10,10 +10,10 @@ from integrations.core.errors import SyncError, VendorChanged
 from integrations.core.records import Record, State
 from integrations.core.values import Value
 from integrations.flows.kind import Wish
-from integrations.models import Flow, Link, Mode
-from integrations.services import intake, parents
+from integrations.models import Flow, Link
+from integrations.services import gate, parents
 from integrations.services.children import MISSING
-from integrations.services.intake import Known, know
+from integrations.services.gate import Known, know
 from integrations.services.jobs import Job
 from integrations.services.merges import links_of
 from integrations.services.reading import read_each
@@ -49,8 +49,7 @@ class Limits:
 
     @classmethod
     def of(cls, flow: Flow) -> "Limits":
-        pilot = frozenset(flow.pilot_keys) if flow.mode == Mode.PILOT else None
-        return cls(intake.start_instant(flow), pilot)
+        return cls(gate.start_instant(flow), gate.pilot_of(flow))
 
     def asks_who_is_known(self, record: Record) -> bool:
         """Whether it matters what was wished for the record before."""

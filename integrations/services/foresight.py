@@ -16,10 +16,10 @@ from integrations.core.records import Note, Record, State
 from integrations.core.values import Value
 from integrations.flows.kind import Wish
 from integrations.models import IN_FLIGHT, OPEN, Delivery, DeliveryState, Flow, Link, LinkState, Mode
-from integrations.services import claims, connections, intake, merges, parents, settlement, targets, wishes
+from integrations.services import claims, connections, gate, intake, merges, parents, settlement, targets, wishes
 from integrations.services.batch import Batch, Clients, Drained
 from integrations.services.claims import Item
-from integrations.services.intake import Known
+from integrations.services.gate import Known
 from integrations.services.jobs import Job, load_job
 from integrations.services.merges import links_of
 from integrations.services.reading import read_each
@@ -91,7 +91,7 @@ class Foreseen:
         """Whether the record as it is now makes the very wish that was delivered last: its digest is the one we kept."""
         if self.wish is None or self.wish.draft is None or self.state is None:
             return False
-        return bytes(self.state.wish) == intake.print_of(self.job, self.wish)
+        return bytes(self.state.wish) == gate.print_of(self.job, self.wish)
 
 
 @dataclass(slots=True)
@@ -162,7 +162,7 @@ def _from_tables(job: Job, reading: _Reading) -> tuple[Foreseen, _Ground]:
         }
         if reading.record is None:  # known by another number since a merge
             reading.key = next(iter(links), reading.key)
-    key, known = reading.key, intake.know(job.flow_id, sorted({reading.key, *merged}))
+    key, known = reading.key, gate.know(job.flow_id, sorted({reading.key, *merged}))
     moved = next((gone for gone in merged if merges.fate_of(links, gone, key) == "moved"), "")
     if moved:  # the pass follows the merge first, and then sends the record whatever the gate remembers
         known.linked.add(key)
@@ -186,7 +186,7 @@ def _from_tables(job: Job, reading: _Reading) -> tuple[Foreseen, _Ground]:
     )
     now = app_now()
     return told, _Ground(
-        known, intake.pilot_of(flow), intake.start_instant(flow), intake.next_since(flow, now), moved or key
+        known, gate.pilot_of(flow), gate.start_instant(flow), intake.next_since(flow, now), moved or key
     )
 
 
@@ -201,9 +201,9 @@ def _next(told: Foreseen, ground: _Ground, reading: _Reading, clients: Clients) 
         return replace(_standing(told, ground, clients) or absent, blocked=blocked)
     wish = told.wish = reading.broken or told.job.plan.wish(_record_of(reading))
     left_out = _left_out(ground, reading)
-    refused = intake.refusal(wish, ground.known)
+    refused = gate.refusal(wish, ground.known)
     _, newest = ground.known.newest(told.key)
-    is_known = newest == intake.print_of(told.job, wish)
+    is_known = newest == gate.print_of(told.job, wish)
     is_read = any(_is_read(record, ground.since) for record in (*reading.merged, wish.record))
     stays = told.stands is not None and (not is_read or bool(left_out) or (is_known and not refused))
     if stays or told.flying is not None:
@@ -237,7 +237,7 @@ def _left_out(ground: _Ground, reading: _Reading) -> str:
         return ""
     if reading.record.state is State.MERGED:
         return "record.merged"
-    return intake.left_out(reading.record, ground.known, pilot=ground.pilot, starts_at=ground.starts_at)
+    return gate.left_out(reading.record, ground.known, pilot=ground.pilot, starts_at=ground.starts_at)
 
 
 def _is_read(record: Record, since: datetime | None) -> bool:

@@ -5,50 +5,35 @@ transaction, so that a crash re-reads at most these.
 """
 
 import time as clock
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Self
-from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import IntegrityError, OperationalError
 from django.db import connection as database
-from django.db import connections as connection_handler
 from django.db.models import F
 
 from integrations.connectors.base import Ask, Page, ReadPage
-from integrations.core import errors, fingerprint
-from integrations.core.records import Draft, Record, State
-from integrations.core.values import Text
+from integrations.core import errors
+from integrations.core.records import Record, State
 from integrations.flows.kind import Wish
-from integrations.models import (
-    BUCKETS,
-    IN_FLIGHT,
-    OPEN,
-    Call,
-    Delivery,
-    DeliveryState,
-    Flow,
-    LinkState,
-    Mode,
-    Run,
-    RunState,
-)
-from integrations.services import alerts, connections, merges, seen, synclog
-from integrations.services.counts import Moves, bucket_of
+from integrations.models import BUCKETS, Call, Delivery, DeliveryState, Flow, LinkState, Mode, Run, RunState
+from integrations.services import alerts, connections, gate, merges, seen, synclog
+from integrations.services.counts import Moves
+from integrations.services.gate import Known
+from integrations.services.haul import Haul, ReadingAhead
 from integrations.services.jobs import Job, load_job
+from integrations.services.outbox import Outbox
 from integrations.services.reading import read_each
 from integrations.toolkit.http import Client
-from tenants.walls import app_now, current_tenant_id, insert_rows, tenant_tx, text_array
+from tenants.walls import app_now, current_tenant_id, insert_rows, tenant_tx
 
 COMMIT_TRIES = 3
 HAUL_ROWS, HAUL_S = 1000, 1.0
 WORTH_READING_AHEAD = 300
-NONE: list[object] = []  # one and the same for all rows: it is sent once
 
 
 class LeaseLost(Exception):
@@ -153,19 +138,6 @@ def run_slice(
         return _interrupted(tenant_id, job, run, error)
 
 
-def start_instant(flow: Flow) -> datetime | None:
-    """Records made before this are left out: the flow's activation, a date in the clinic's zone, or None for all.
-
-    Vendors stamp in whole seconds, so that what was made in the activation's second counts as made after it.
-    """
-    if flow.start == "all":
-        return None
-    if flow.start == "activation":
-        return flow.activated_at and flow.activated_at.replace(microsecond=0)
-    zone = ZoneInfo(flow.tenant.time_zone)
-    return datetime.combine(date.fromisoformat(flow.start), time(), tzinfo=zone).astimezone(UTC)
-
-
 def _claim(run_id: int) -> Run | None:
     """Takes the run's lease by one conditional update. A run that crashed too often fails instead."""
     now = app_now()
@@ -217,103 +189,14 @@ WHERE tenant_id = %(tenant)s AND id = %(run)s AND fence = %(fence)s AND state = 
 """  # noqa: S608 - constants only
 
 
-@dataclass(slots=True)
-class Known:
-    """What the outbox and the links know of some keys, read in one query."""
-
-    wishes: dict[str, bytes] = field(default_factory=dict)
-    gone: set[str] = field(default_factory=set)
-    linked: set[str] = field(default_factory=set)
-    open: dict[str, tuple[int, int, str, bytes | None]] = field(default_factory=dict)
-    flying: dict[str, bytes | None] = field(default_factory=dict)
-    readings: dict[str, str] = field(default_factory=dict)
-
-    def has(self, key: str) -> bool:
-        """Whether anything was ever wished for this record."""
-        return key in self.linked or key in self.open or key in self.flying
-
-    def newest(self, key: str) -> tuple[str, bytes | None]:
-        """The newest wish for this record: the open delivery's, else the flying one's, else the delivered one; and the
-        state of an open delivery, else ``""``."""
-        if key in self.open:
-            _, _, state, wish = self.open[key]
-            return state, wish
-        return "", self.flying[key] if key in self.flying else self.wishes.get(key)
-
-    def made_of(self, key: str, reading: Callable[[Record], str], record: Record) -> bool:
-        """Whether the last delivered wish was made of this very reading and nothing came after it: then there is no need
-        to make it again."""
-        last = self.readings.get(key)
-        return bool(last) and key not in self.open and key not in self.flying and last == reading(record)
-
-
-@dataclass(slots=True)
-class Haul:
-    """Pages that are kept in one transaction: few commits where the source is fast, and none that waits long for its own.
-
-    ``readings`` are what they hold, in the order it was read; of what could not be decoded the wish that holds it.
-    ``error`` ended the reading.
-    """
-
-    pages: list[Page] = field(default_factory=list)
-    readings: list[Record | Wish] = field(default_factory=list)
-    error: errors.SyncError | None = None
-
-    def add(self, page: Page, survivors: Mapping[str, Record]) -> None:
-        self.pages.append(page)
-        self.readings += page.records
-        self.readings += survivors.values()
-        for key, error in page.broken:
-            problem = (error.code, str(error.facts.get("path", "")))
-            self.readings.append(Wish(Record(key=key, version="", values={}), problems=(problem,)))
-
-    @property
-    def place(self) -> str | None:
-        """Where the pass goes on."""
-        return self.pages[-1].next
-
-    @property
-    def records(self) -> Iterator[Record]:
-        return (reading.record if isinstance(reading, Wish) else reading for reading in self.readings)
-
-
-class ReadingAhead:
-    """Hauls one after another; ``start`` has the next one read while the database is busy with the last. Its thread has
-    a database connection of its own, for the quota."""
-
-    def __init__(self, haul: Callable[[], Haul]) -> None:
-        self._haul = haul
-        self._coming: Future[Haul] | None = None
-        self._has_read = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reading-ahead")
-
-    def start(self) -> None:
-        """Does nothing when the next haul is being read already."""
-        self._has_read = True
-        self._coming = self._coming or self._thread.submit(self._haul)
-
-    def next(self) -> Haul:
-        coming, self._coming = self._coming, None
-        return coming.result() if coming else self._haul()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Waits for what is being read: the client is about to be closed."""
-        if self._has_read:
-            self._thread.submit(connection_handler.close_all)
-        self._thread.shutdown()
-
-
 class PageReader:
     """One claimed slice of a pass."""
 
     def __init__(self, job: Job, run: Run, flow: Flow, client: Client) -> None:
         self.job, self.run, self.fence, self.client = job, run, run.fence, client
-        self.starts_at = run.made_from if run.is_backfill else start_instant(flow)
+        self.starts_at = run.made_from if run.is_backfill else gate.start_instant(flow)
         self.watermark = flow.watermark
-        self.pilot = pilot_of(flow)
+        self.pilot = gate.pilot_of(flow)
         self.place = run.place
         self.ask = Ask(since=run.since, fields=job.plan.source_fields)
 
@@ -385,7 +268,7 @@ class PageReader:
         unlinked = merges.follow(self.job, merged, log)
         moves.read(self.run.pk, "skipped", len(merged))
         gone = [record.key for record in merged]
-        known = know(self.job.flow_id, sorted({record.key for record in haul.records}))
+        known = gate.know(self.job.flow_id, sorted({record.key for record in haul.records}))
         wishes = self._wishes(haul, known, moves, log)
         backfill = self.run.since is None
         outbox = Outbox(self.job, self.run.pk, known, moves=moves, log=log, now=now, backfill=backfill)
@@ -412,7 +295,7 @@ class PageReader:
                 wishes[record.key] = reading
             elif record.state is State.MERGED:
                 continue
-            elif skip := left_out(record, known, pilot=self.pilot, starts_at=self.starts_at):
+            elif skip := gate.left_out(record, known, pilot=self.pilot, starts_at=self.starts_at):
                 moves.read(self.run.pk, "skipped")
                 log.add(record.key, "skip", "skipped", code=skip)
             elif older is None and known.made_of(record.key, self.job.reading, record):
@@ -461,197 +344,8 @@ class PageReader:
         Run.objects.filter(pk=self.run.pk, fence=self.fence).update(lease_until=None)
 
 
-def pilot_of(flow: Flow) -> frozenset[str] | None:
-    """The only records that the flow's mode lets through, None for all."""
-    return frozenset(flow.pilot_keys) if flow.mode == Mode.PILOT else None
-
-
-def left_out(record: Record, known: Known, *, pilot: frozenset[str] | None, starts_at: datetime | None) -> str:
-    """Why a pass leaves this record out, or ``""``. One older than the flow's start is left out, unless a backfill
-    brought it in: then it is kept up."""
-    if pilot is not None and record.key not in pilot:
-        return "mode.pilot"
-    is_older = starts_at and record.created_at and record.created_at < starts_at
-    return "mode.before_start" if is_older and not known.has(record.key) else ""
-
-
 def _merged(records: Iterable[Record]) -> list[Record]:
     return [record for record in records if record.state is State.MERGED]
-
-
-_UNFINISHED = ", ".join(f"'{state.value}'" for state in (*OPEN, *IN_FLIGHT))
-# Key by key, so that no plan made without statistics reads all of a flow's rows for a few hundred.
-_KNOW = f"""
-WITH asked AS MATERIALIZED (SELECT unnest(%(keys)s::text[]) AS key)
-SELECT key, wish, gone, NULL, NULL, source_version FROM asked CROSS JOIN LATERAL (
-    SELECT wish, gone, source_version FROM integrations_linkstate
-    WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND source_key = key OFFSET 0) AS linked
-UNION ALL
-SELECT key, wish, NULL, id, run_id, state FROM asked CROSS JOIN LATERAL (
-    SELECT wish, id, run_id, state FROM integrations_delivery
-    WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND source_key = key AND state IN ({_UNFINISHED}) OFFSET 0) AS open
-"""  # noqa: S608 - constants only
-_SUPERSEDE = f"""
-DELETE FROM integrations_delivery
-WHERE tenant_id = %(tenant)s AND id = %(id)s AND state IN ({", ".join(f"'{state.value}'" for state in OPEN)})
-RETURNING state, answers_for
-"""  # noqa: S608 - constants only; the state as it is now, which a person may have changed since it was read
-
-
-def know(flow_id: int, keys: Sequence[str]) -> Known:
-    """What is known of these keys, in one query: the last delivered wish, the open and the flying delivery."""
-    known = Known()
-    if not keys:
-        return known
-    with database.cursor() as cursor:
-        cursor.execute(_KNOW, {"tenant": current_tenant_id(), "flow": flow_id, "keys": text_array(keys)})
-        for key, wish, gone, pk, run_id, state in cursor.fetchall():
-            print_of_wish = bytes(wish) if wish is not None else None
-            if pk is None:
-                known.linked.add(key)
-                known.wishes[key] = print_of_wish or b""
-                known.readings[key] = state if wish else ""
-                if gone:
-                    known.gone.add(key)
-            elif state in OPEN:
-                known.open[key] = (pk, run_id, state, print_of_wish)
-            else:
-                known.flying[key] = print_of_wish
-    return known
-
-
-def refusal(wish: Wish, known: Known) -> str:
-    """Why nothing is to be delivered for this wish, or ``""``. An archived record nobody ever delivered makes nothing at
-    the target, and no work for a person."""
-    key = wish.record.key
-    was_delivered = key in known.linked or key in known.flying
-    is_idle = wish.record.state is State.ARCHIVED and not was_delivered
-    return wish.skip or ("record.archived_unlinked" if is_idle else "")
-
-
-def print_of(job: Job, wish: Wish) -> bytes:
-    """What the gate compares: the draft's fingerprint, or one of the problems and the reading that has them."""
-    if wish.draft is not None:
-        return job.fingerprint(wish.draft)
-    told = "\x1e".join(f"{code}\x1f{name}" for code, name in wish.problems)
-    draft = Draft({"problems": f"{told}\x1d{wish.record.version}"})
-    return fingerprint.wish(job.vault.digest_key, draft, lambda _: Text)
-
-
-class Outbox:
-    """Makes rows of the outbox from wishes: one gate, and one statement per row that is superseded."""
-
-    COLUMNS = (
-        "source_key",
-        "flow_id",
-        "run_id",
-        "target_id",
-        "source_version",
-        "revision_number",
-        "wish",
-        "sealed_draft",
-        "state",
-        "code",
-        "codes",
-        "notes",
-        "guarded",
-        "backfill",
-        "not_before",
-        "changed_at",
-        "created_at",
-        "held_at",
-    )
-
-    def __init__(
-        self,
-        job: Job,
-        run_id: int,
-        known: Known,
-        *,
-        moves: Moves,
-        log: synclog.Log,
-        now: datetime,
-        backfill: bool = False,
-    ) -> None:
-        self.job, self.run_id, self.known, self.backfill = job, run_id, known, backfill
-        self.moves, self.log, self.now = moves, log, now
-        self.inherited: dict[str, str] = {}
-        """Merged keys that rows which gave way were to answer for, with the record's own key."""
-
-    def withdraw(self, keys: Iterable[str]) -> None:
-        """Nothing is wished for these any more: what still waits is not delivered."""
-        for key in keys:
-            self._supersede(key)
-
-    def rows(self, wishes: Sequence[Wish]) -> list[tuple[object, ...]]:
-        """What is to be inserted for these; what they supersede goes at once."""
-        return [row for wish in wishes if (row := self._row(wish)) is not None]
-
-    def _row(self, wish: Wish) -> tuple[object, ...] | None:
-        key = wish.record.key
-        if refused := refusal(wish, self.known):
-            self.withdraw([key])
-            self.moves.read(self.run_id, "skipped")
-            self.log.add(key, "skip", "skipped", code=refused)
-            return None
-        print_of_wish = print_of(self.job, wish)
-        if self._is_known(key, print_of_wish):
-            return None
-        self._supersede(key)
-        bucket = "held" if wish.problems else "waiting"
-        self.moves.read(self.run_id, bucket)
-        if wish.problems:
-            self.log.add(
-                key,
-                "map",
-                "held",
-                code=wish.problems[0][0],
-                fields=[name for _, name in wish.problems if name in self.job.kinds],
-            )
-        return self._values(wish, print_of_wish)
-
-    def _is_known(self, key: str, print_of_wish: bytes) -> bool:
-        """Equal to the newest wish there is."""
-        state, newest = self.known.newest(key)
-        if newest != print_of_wish:
-            return False
-        self.moves.read(self.run_id, "held" if state == DeliveryState.HELD else "unchanged")
-        return True
-
-    def _supersede(self, key: str) -> None:
-        """A newer wish replaces an open one: the old row goes, its run counts it as superseded."""
-        if key not in self.known.open:
-            return
-        pk, run_id, _, _ = self.known.open[key]
-        with database.cursor() as cursor:
-            cursor.execute(_SUPERSEDE, {"tenant": current_tenant_id(), "id": pk})
-            if row := cursor.fetchone():
-                self.moves.move(run_id, bucket_of(row[0]), "superseded")
-                self.inherited |= dict.fromkeys(row[1], key)
-
-    def _values(self, wish: Wish, print_of_wish: bytes) -> tuple[object, ...]:
-        record, draft = wish.record, wish.draft
-        codes = [{"code": code, "field": name} for code, name in wish.problems]
-        return (
-            record.key,
-            self.job.flow_id,
-            self.run_id,
-            self.job.target.pk,
-            self.job.reading(record),
-            self.job.revision_number,
-            print_of_wish,
-            self.job.seal(draft, record.key) if draft else None,
-            DeliveryState.WAITING.value if draft else DeliveryState.HELD.value,
-            codes[0]["code"] if codes else "",
-            codes or NONE,
-            [{"code": note.code, "field": note.field} for note in wish.notes] or NONE,
-            bool(draft and draft.gone),
-            self.backfill,
-            self.now,
-            record.changed_at,
-            self.now,
-            None if draft else self.now,
-        )
 
 
 def finish_pass(job: Job, run_id: int, fence: int, now: datetime) -> None:

@@ -7,9 +7,10 @@ from django.db import IntegrityError
 
 from integrations.connectors.sandbox_kit import Fault, FaultKind
 from integrations.models import Connection, ConnectionState, Delivery, FlowRevision, Run, RunState, SyncLogEntry
-from integrations.services import connections, desk, intake, settlement
+from integrations.services import connections, desk, gate, intake, settlement
 from integrations.services.counts import Moves
 from integrations.services.jobs import load_job
+from integrations.services.outbox import Outbox
 from integrations.services.synclog import Log
 from tenants.walls import app_now, tenant_tx
 from tests.conftest import House
@@ -85,10 +86,10 @@ def test_a_wish_that_a_person_touched_meanwhile_is_counted_where_it_stood(shown:
     key = shown.world.add_patient(**MIA | {"email": None})
     run_id = read_only(shown)
     with tenant_tx(shown.tenant.pk):
-        job, known = load_job(shown.flow_id), intake.know(shown.flow_id, [key])
+        job, known = load_job(shown.flow_id), gate.know(shown.flow_id, [key])
         assert desk.retry(Delivery.objects.all()) == 1
         moves, now = Moves(), app_now()
-        outbox = intake.Outbox(job, run_id, known, moves=moves, log=Log(shown.flow_id, run_id, now), now=now)
+        outbox = Outbox(job, run_id, known, moves=moves, log=Log(shown.flow_id, run_id, now), now=now)
         outbox.withdraw([key])
         moves.save()
     run = run_of(shown, run_id)
