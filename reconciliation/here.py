@@ -78,18 +78,22 @@ def compare(
     tell: Callable[[Report], None] = lambda _: None,
     opener: Callable[..., Client] = connections.open_client,
 ) -> Report:
-    """One comparison to its end, or until it would have to wait for longer than ``max_wait_s``. One that is under way
-    is carried on, or watched while somebody else works on it."""
+    """One comparison to its end, or until it has got nowhere for ``max_wait_s`` or would have to wait for longer. One
+    that is under way is carried on, or watched while somebody else works on it."""
     with tenant_tx(tenant_id, reason="reconcile"):
         report_id = services.begin(flow_id, trigger="command", now=app_now()).pk
+    moved_at, stood = time.monotonic(), None
     while True:
         services.run_slice(tenant_id, report_id, seconds=settings.SUTURE_SLICE_S, opener=opener)
         with tenant_tx(tenant_id, reason="reconcile"):
-            report: Report = Report.objects.get(pk=report_id)
+            report: Report = Report.objects.select_related("flow").get(pk=report_id)
             now = app_now()
         tell(report)
+        if stood != (stands := (report.phase, report.place)):
+            moved_at, stood = time.monotonic(), stands
         due = _due(report, now)
-        if report.state != ReportState.RUNNING or due - now > timedelta(seconds=max_wait_s):
+        left_s = max_wait_s - (time.monotonic() - moved_at)
+        if report.state != ReportState.RUNNING or due - now > timedelta(seconds=left_s):
             return report
         if due > now:
             time.sleep(min(LONGEST_NAP_S, max(0.05, (due - now).total_seconds())))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
@@ -241,7 +242,12 @@ def test_a_vendor_that_is_down_makes_the_command_say_so(clinic: Stage) -> None:
         told = StringIO()
         with pytest.raises(SystemExit) as end:
             call_command("reconcile", tenant=clinic.tenant.slug, max_wait=0, json=True, stdout=told)
-    assert end.value.code == 1 and json.loads(told.getvalue())["ok"] is False
+        assert end.value.code == 1 and json.loads(told.getvalue())["ok"] is False
+        words, trouble, began = StringIO(), StringIO(), time.monotonic()
+        with pytest.raises(SystemExit):
+            call_command("reconcile", tenant=clinic.tenant.slug, max_wait=4, stdout=words, stderr=trouble)
+    assert time.monotonic() - began < 30  # gives up although each single wait was shorter than that
+    assert trouble.getvalue().count("Trying again") == 1 and "not finished" in words.getvalue()
     assert rows(clinic) == []
 
 

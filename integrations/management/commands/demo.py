@@ -196,6 +196,8 @@ class Command(BaseCommand):
             )  # fmt: skip
             children.wait_for(f"{address}/health")
             self._introduce()
+            self._say("\nOther commands reach these sandboxes from another terminal after:")
+            self._say(f"  export SUTURE_SANDBOX=1 SUTURE_VENDOR_URLS='{os.environ['SUTURE_VENDOR_URLS']}'")
             self._say(f"\nLook at {address} and sign in as Ana, Olga or Vik (above). Ctrl-C ends everything.")
             while True:
                 time.sleep(1)

@@ -20,6 +20,7 @@ from tenants.walls import tenant_tx
 
 class Command(BaseCommand):
     requires_system_checks = ("models",)
+    _trouble = ""
     help = (
         "Read both sides of every chosen flow completely and report what is not equal; nothing is written at either. "
         "Exit status 0: compared (mismatches are reported, not a failure); 1: a flow could not be compared to its end; "
@@ -45,7 +46,7 @@ class Command(BaseCommand):
             tenant_slug=tenant,
             flow_name=flow,
             max_wait_s=max_wait,
-            tell=self._progress if not json and sys.stderr.isatty() else lambda _: None,
+            tell=self._progress if not json else lambda _: None,
         )
         if flow and not told and not any(_has_flow(clinic, flow) for clinic in chosen):
             raise CommandError(f"There is no flow {flow!r}. `manage.py doctor` lists those there are.", returncode=2)
@@ -60,6 +61,12 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def _progress(self, report: Report) -> None:
+        """A line for each new trouble; how far it is, where somebody watches."""
+        if report.code != self._trouble and report.code:
+            self.stderr.write(f"{report.flow.name}: {message(report.code).sentence} Trying again.")
+        self._trouble = report.code
+        if not sys.stderr.isatty():
+            return
         read = f"read {report.read_left:,} and {report.read_right:,}"
         self.stderr.write(f"\r  {report.get_phase_display()}: {read} ", ending="")
 
