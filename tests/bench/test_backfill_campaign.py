@@ -5,13 +5,15 @@ window. `make test` shows that nothing is lost; what it costs in time and memory
 """
 
 import json
+import math
 import os
-import resource
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -89,22 +91,29 @@ def settled(till: Stage) -> int:
     return 0 if run is None else run.read - run.waiting - run.uncertain
 
 
-def killed_and_carried_on(till: Stage, count: int, *, seconds: float) -> Mapping[str, object]:
-    """The command, killed at a quarter, a half and three quarters, then to its end. What it printed."""
-    for quarter in (1, 2, 3):
-        child = command(till)
-        ends = time.monotonic() + seconds
-        while settled(till) < count * quarter / 4 and child.poll() is None:
-            assert time.monotonic() < ends, "too slow"
-            time.sleep(0.05)
-        child.kill()
-        child.wait()
-        child.communicate()
-    child = command(till)
-    told, _ = child.communicate(timeout=seconds)
+def killed_and_carried_on(till: Stage, count: int, *, seconds: float) -> tuple[Mapping[str, object], float]:
+    """The command, killed at a quarter, a half and three quarters, then to its end. What it printed, and the most
+    megabytes it took."""
+    peak, told = 0.0, b""
+    for part in (0.25, 0.5, 0.75, math.inf):
+        with command(till) as child:
+            ends = time.monotonic() + seconds
+            while child.poll() is None and (part == math.inf or settled(till) < count * part):
+                assert time.monotonic() < ends, "too slow"
+                peak = max(peak, most_memory(child.pid))
+                time.sleep(0.05 if part < 1 else 0.5)
+            child.kill()
+            told, _ = child.communicate()
     assert child.returncode == 0, told
     (flow,) = json.loads(told)["flows"]
-    return flow
+    return flow, peak
+
+
+def most_memory(pid: int) -> float:
+    """The peak of a process, in megabytes; 0 when it has ended. What the kernel adds up for children will not do: it
+    counts what a child shared with its parent before it became itself."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def campaign(till: Stage, count: int, *, speed: float, seconds: float) -> tuple[float, float, float]:
@@ -114,13 +123,12 @@ def campaign(till: Stage, count: int, *, speed: float, seconds: float) -> tuple[
     predicted = backfill.estimate(till.tenant.pk, till.flow_id)
     assert predicted.records == count
     began = time.monotonic()
-    told = killed_and_carried_on(till, count, seconds=seconds)
+    told, peak = killed_and_carried_on(till, count, seconds=seconds)
     true = time.monotonic() - began
     assert told["read"] == count
     assert len(till.shop.orders) == count
     assert len({order["sourceIdentifier"] for order in till.shop.orders.values()}) == count
     assert till.cliniko.journal.count(429) == 0
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"{count:,} invoices: predicted {predicted.seconds * speed / 60:,.1f} min at the vendors' limits,", end=" ")
     print(f"true {true * speed / 60:,.1f} min with three kills, peak {peak:.0f} MB")
     return predicted.seconds, true, peak
@@ -133,6 +141,6 @@ def test_a_backfill_killed_three_times_brings_everything_in_once(till: Stage) ->
 @pytest.mark.proof
 def test_a_hundred_thousand_invoices_take_as_long_as_predicted(till: Stage) -> None:
     count = int(os.environ.get("SUTURE_PROOF_INVOICES", "100000"))
-    predicted, true, peak = campaign(till, count, speed=20, seconds=3600)
+    predicted, true, peak = campaign(till, count, speed=6, seconds=3600)
     assert abs(true - predicted) / predicted < MOST_OFF
     assert peak <= MOST_MB
