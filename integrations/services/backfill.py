@@ -5,20 +5,27 @@ the flow's start, and may be paused, killed and carried on: its place is kept pa
 twice harmless.
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
+from django.conf import settings
+
 from integrations.connectors import CONNECTORS
-from integrations.connectors.base import Ask, Connector
+from integrations.connectors.base import Ask, Bulk, Connector, WriteItem
+from integrations.core.errors import RecordError
+from integrations.core.records import Record
 from integrations.models import Connection, Flow, Mode, QuotaBudget, Run, RunState
 from integrations.services import connections
-from integrations.services.jobs import load_job
+from integrations.services.jobs import Job, load_job
 from integrations.toolkit.http import Client
 from tenants.walls import tenant_tx
 
 LIVE = (RunState.RUNNING, RunState.PAUSED)
 SETTLING = 200
+OWN_ROW_S = 0.001  # what we take for a row of a bulk run, measured
 
 
 class Refused(ValueError):
@@ -52,8 +59,8 @@ class Progress:
 
 
 def begin(flow_id: int, *, since: date | None, now: datetime) -> Run:
-    """A new backfill of this flow, or the one that is under way, carried on if it was paused. Call inside the clinic's
-    transaction. Raises Refused for a flow that is off, and for another beginning than the one under way has."""
+    """A new backfill of this flow, or the one that is under way, carried on if it was paused; or one that has read all
+    and is still being delivered. Call inside the clinic's transaction. Raises Refused for a flow that is off, and for another beginning than the one under way has."""
     flow = Flow.objects.select_for_update(of=("self",), no_key=True).select_related("tenant").get(pk=flow_id)
     if flow.mode == Mode.OFF:
         raise Refused("The flow is off. Set it to preview, pilot or live first.")
@@ -64,6 +71,8 @@ def begin(flow_id: int, *, since: date | None, now: datetime) -> Run:
             raise Refused("A backfill with another beginning is under way. Let it end, or stop it first.")
         resume(live)
         return live
+    if delivering := _delivering(flow, made_from):
+        return delivering
     run: Run = Run.objects.create(
         tenant_id=flow.tenant_id,
         flow=flow,
@@ -80,6 +89,13 @@ def live_of(flow_id: int) -> Run | None:
     """The backfill that is under way or paused. Call inside the clinic's scope."""
     run: Run | None = Run.objects.filter(flow_id=flow_id, is_backfill=True, state__in=LIVE).first()
     return run
+
+
+def _delivering(flow: Flow, made_from: datetime | None) -> Run | None:
+    last: Run | None = Run.objects.filter(flow=flow, is_backfill=True).order_by("-pk").first()
+    if last is None or (last.state, last.made_from) != (RunState.DONE, made_from) or is_idle(last):
+        return None
+    return last if last.revision_number == flow.revision_number else None
 
 
 def pause(run: Run) -> bool:
@@ -99,7 +115,8 @@ def stop(run: Run, now: datetime) -> bool:
 
 
 def estimate(tenant_id: int, flow_id: int, *, client: Client | None = None) -> Estimate:
-    """Asks the source how much there is (one page) and reckons with both limits. Raises SyncError if it does not answer."""
+    """Asks the source how much there is (one page) and reckons with both limits, or where so many go in bulk, with the
+    pace of bulk runs. Raises SyncError if it does not answer."""
     with tenant_tx(tenant_id, reason="estimate"):
         job = load_job(flow_id)
         reads, writes = _pace(job.source), _pace(job.target)
@@ -107,13 +124,27 @@ def estimate(tenant_id: int, flow_id: int, *, client: Client | None = None) -> E
     if read_page is None:
         return Estimate(None, 0, 0)
     client = client or connections.open_client(tenant_id, job.source, interactive=True)
-    total = read_page(client, Ask(None, frozenset()), None).total
-    records = total or 0
-    return Estimate(
-        total,
-        reads.seconds(records * job.source_stream.read_cost),
-        writes.seconds(records * job.target_stream.write_cost),
-    )
+    page = read_page(client, Ask(None, job.plan.source_fields), None)
+    records = page.total or 0
+    read_s = reads.seconds(records * job.source_stream.read_cost)
+    if job.target_stream.bulk and job.mode == Mode.LIVE and records > settings.SUTURE_BULK_FROM:
+        rows = records * _rows_of_one(job, job.target_stream.bulk, page.records)
+        return Estimate(page.total, read_s, rows * (1 / settings.SUTURE_BULK_ROWS_PER_S + OWN_ROW_S))
+    return Estimate(page.total, read_s, writes.seconds(records * job.target_stream.write_cost))
+
+
+def _rows_of_one(job: Job, bulk: Bulk, records: Sequence[Record]) -> float:
+    """In how many passes of a bulk run one of these has a row, on average."""
+    drafts = [wish.draft.fields for wish in map(job.plan.wish, records) if wish.draft]
+    made = Record(key="1", version="", values={})
+    rows = 0
+    for fields in drafts:
+        steps = [WriteItem("1", fields, fields, current, "1") for current in (None, made)]
+        with suppress(RecordError):
+            rows += sum(
+                one.row(steps[number > 0], job.kind.marker) is not None for number, one in enumerate(bulk.passes)
+            )
+    return rows / max(1, len(records))
 
 
 @dataclass(frozen=True, slots=True)

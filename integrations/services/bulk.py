@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import F
 
-from integrations.connectors.base import BulkState
+from integrations.connectors.base import BulkRun, BulkState
 from integrations.core import errors
 from integrations.models import BulkRunState, Call, Delivery, Mode
 from integrations.services import connections
@@ -183,7 +183,14 @@ def _look(work: Work, client: Client) -> None:
     is_running = is_new if told is None else told.state is BulkState.RUNNING
     with work.tx():
         if is_running and not work.is_overdue:
-            pause = min(LONGEST_LOOK_S, FIRST_LOOK_S * 1.5 ** min(run.polls, 20))
-            work.end(polls=F("polls") + 1, not_before=later(pause))
+            work.end(polls=F("polls") + 1, not_before=later(_until_next_look(work, told)))
         else:
             work.end(state=BulkRunState.READING)
+
+
+def _until_next_look(work: Work, told: BulkRun | None) -> float:
+    """Seconds until it should have ended by its pace so far, and less and less often where that is not told or not so."""
+    gone = (app_now() - work.sent_at).total_seconds()
+    rows = told.rows if told is not None and told.rows else 0
+    left = gone * (work.run.rows - rows) / rows if rows else gone / 2
+    return min(LONGEST_LOOK_S, max(FIRST_LOOK_S, left, gone / 20))

@@ -22,6 +22,7 @@ from django.db import connection, connections
 from integrations.connectors import CONNECTORS
 from integrations.connectors.cliniko import sandbox_trade as trade
 from integrations.connectors.sandbox_kit import SlidingWindow
+from integrations.connectors.shopify.customers import CUSTOMERS
 from integrations.models import Connection, QuotaBudget, Run
 from integrations.services import backfill
 from integrations.services.connections import test_connection as probe
@@ -32,7 +33,8 @@ from tests.faults.theatre import set_clock
 from tests.stage import SHOP, Stage, stage
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
-FLOW = "invoices-to-orders"
+INVOICES, PATIENTS = "invoices-to-orders", "patients-to-customers"
+ROWS_PER_S = 500.0
 MOST_OFF = 0.15
 MOST_MB = 150
 
@@ -40,9 +42,16 @@ MOST_MB = 150
 @pytest.fixture
 def till(house: House) -> Iterator[Stage]:
     with stage(house.harbour, mode="off") as built:
-        built.join(FLOW, start="activation")
+        built.join(INVOICES, start="activation")
         yield built
     set_clock(timedelta())
+    connections["owner"].close()
+
+
+@pytest.fixture
+def reception(house: House) -> Iterator[Stage]:
+    with stage(house.harbour) as built:
+        yield built
     connections["owner"].close()
 
 
@@ -78,8 +87,8 @@ def environment(till: Stage) -> Mapping[str, str]:
     return ours
 
 
-def command(till: Stage) -> "subprocess.Popen[bytes]":
-    told = [sys.executable, "manage.py", "backfill", FLOW, "--tenant", till.tenant.slug, "--json"]
+def command(till: Stage, flow: str = INVOICES) -> "subprocess.Popen[bytes]":
+    told = [sys.executable, "manage.py", "backfill", flow, "--tenant", till.tenant.slug, "--json"]
     return subprocess.Popen(
         told, cwd=settings.BASE_DIR, env=environment(till), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     )
@@ -102,6 +111,21 @@ def killed_and_carried_on(till: Stage, count: int, *, seconds: float) -> tuple[M
                 assert time.monotonic() < ends, "too slow"
                 peak = max(peak, most_memory(child.pid))
                 time.sleep(0.05 if part < 1 else 0.5)
+            child.kill()
+            told, _ = child.communicate()
+    assert child.returncode == 0, told
+    (flow,) = json.loads(told)["flows"]
+    return flow, peak
+
+
+def killed_in_bulk(reception: Stage, predicted_s: float) -> tuple[Mapping[str, object], float]:
+    """The same, killed at a quarter, a half and three quarters of its predicted time."""
+    peak, began = 0.0, time.monotonic()
+    for part in (0.25, 0.5, 0.75, math.inf):
+        with command(reception, PATIENTS) as child:
+            while child.poll() is None and time.monotonic() - began < predicted_s * min(part, 5):
+                peak = max(peak, most_memory(child.pid))
+                time.sleep(0.2)
             child.kill()
             told, _ = child.communicate()
     assert child.returncode == 0, told
@@ -143,4 +167,40 @@ def test_a_hundred_thousand_invoices_take_as_long_as_predicted(till: Stage) -> N
     count = int(os.environ.get("SUTURE_PROOF_INVOICES", "100000"))
     predicted, true, peak = campaign(till, count, speed=6, seconds=3600)
     assert abs(true - predicted) / predicted < MOST_OFF
+    assert peak <= MOST_MB
+
+
+@pytest.mark.proof
+def test_a_hundred_thousand_patients_go_in_bulk_in_a_tenth_of_the_time(reception: Stage) -> None:
+    """At the limits of a Standard shop and a file's pace of 500 rows a second, with a row in every pass for each."""
+    count = int(os.environ.get("SUTURE_PROOF_PATIENTS", "100000"))
+    hasten(reception, 1)
+    reception.shopify.vendor.configure(SHOP, bulk_rows_per_s=ROWS_PER_S)
+    for number in range(count):
+        reception.world.add_patient(
+            first_name=f"Given{number}",
+            last_name=f"Family{number}",
+            email=f"p{number}@example.com",
+            phone=f"0400{number:06}",
+            address_1=f"{number} Sea Rd",
+            city="Geelong",
+            state="VIC",
+            post_code="3220",
+            accepted_email_marketing=True,
+            accepted_sms_marketing=True,
+        )
+    predicted = backfill.estimate(reception.tenant.pk, reception.flow_id)
+    singly_s = count * CUSTOMERS.write_cost / 100
+    began = time.monotonic()
+    told, peak = killed_in_bulk(reception, predicted.seconds)
+    true = time.monotonic() - began
+    print(
+        f"{count:,} patients in {len(reception.shop.bulks)} bulk runs: predicted {predicted.seconds:,.0f} s,", end=" "
+    )
+    print(f"true {true:,.0f} s with three kills, singly {singly_s:,.0f} s, peak {peak:.0f} MB")
+    assert told["read"] == told["created"] == count
+    assert len(reception.shop.customers) == count
+    assert reception.cliniko.journal.count(429) == 0
+    assert true < singly_s / 10
+    assert abs(true - predicted.seconds) / predicted.seconds < MOST_OFF
     assert peak <= MOST_MB

@@ -10,10 +10,11 @@ from io import StringIO
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.test import override_settings
 
 from integrations.connectors.cliniko.patients import PATIENTS
 from integrations.connectors.shopify.customers import CUSTOMERS
-from integrations.models import BUCKETS, QuotaBudget, Run, RunState
+from integrations.models import BUCKETS, Mode, QuotaBudget, Run, RunState
 from integrations.services import backfill, intake
 from tenants.walls import app_now, system_tx, tenant_tx
 from tests.conftest import House
@@ -107,6 +108,18 @@ def test_one_backfill_at_a_time_and_the_same_one_is_carried_on(shown: Theatre):
     assert begin(shown, date(2025, 1, 1)).pk != run.pk
 
 
+def test_one_that_has_read_all_is_carried_on_until_it_is_delivered(shown: Theatre):
+    """Killed while it delivers, the command does not read the practice from its beginning again."""
+    shown.patients(3, prefix="old", **OLD)
+    run = begin(shown)
+    intake.run_slice(shown.tenant.pk, run.pk, seconds=30, client=shown._client("practice"))
+    assert (last(shown).state, last(shown).waiting) == (RunState.DONE, 3)
+    assert begin(shown).pk == run.pk
+    assert begin(shown, date(2020, 1, 1)).pk != run.pk
+    shown.settle()
+    assert begin(shown).pk not in {one.pk for one in shown.runs()[:-1]}
+
+
 def test_a_flow_that_is_off_is_not_backfilled(shown: Theatre):
     shown.set_flow(mode="off")
     with pytest.raises(backfill.Refused):
@@ -159,3 +172,16 @@ def test_an_estimate_reckons_with_both_limits(shown: Theatre):
     assert told.read_s == pytest.approx(5 * PATIENTS.read_cost / 50)
     assert told.write_s == pytest.approx((5 * CUSTOMERS.write_cost - 20) / 2)
     assert told.seconds == told.write_s
+
+
+def test_an_estimate_of_many_reckons_with_the_pace_of_bulk_runs(shown: Theatre):
+    """Every one of these has a row in the passes that make it and mark it, and none elsewhere."""
+    shown.patients(6, prefix="old", **OLD)
+    shown.pass_over()
+    with override_settings(SUTURE_BULK_FROM=5, SUTURE_BULK_ROWS_PER_S=0.5):
+        told = backfill.estimate(shown.tenant.pk, shown.flow_id, client=shown._client("practice"))
+    assert told.write_s == pytest.approx(6 * 2 / 0.5, rel=0.01)
+    shown.set_flow(mode=Mode.PREVIEW)
+    with override_settings(SUTURE_BULK_FROM=5, SUTURE_BULK_ROWS_PER_S=0.5):
+        told = backfill.estimate(shown.tenant.pk, shown.flow_id, client=shown._client("practice"))
+    assert told.write_s != pytest.approx(6 * 2 / 0.5, rel=0.01)
