@@ -1,11 +1,12 @@
 """A comparison of both sides of a flow: begun, carried on slice by slice, ended. Writes nothing at any vendor.
 
 It reads both sides completely and keeps, of each record, a digest a field; joins them; and reads again, and judges, only
-those that differ. Each page commits with the report's place, so that a worker that dies costs a page.
+those that differ. What is read in a moment commits with the report's place, so that a worker that dies costs no more.
 """
 
+import time as clock
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,15 +14,18 @@ from typing import Any
 from django.conf import settings
 from django.db.models import F
 
+from integrations.connectors.base import Page
 from integrations.core import errors
 from integrations.models import Call, Connection, Flow, Mode
 from integrations.services import connections
 from integrations.services.desk import Refused
+from integrations.services.intake import HAUL_ROWS, HAUL_S
 from integrations.services.jobs import Job, load_job
 from integrations.toolkit.http import Client
 from reconciliation import judging, staging
-from reconciliation.compare import LEFT_PARTS, PARTS, RIGHT_PARTS, Layout, side_total
-from reconciliation.joining import Row, left_rows, link_rows, right_rows
+from reconciliation.compare import LEFT_PARTS, PARTS, RIGHT_PARTS, side_total
+from reconciliation.joining import Row, alone_rows, join, pair_rows
+from reconciliation.layout import Layout
 from reconciliation.models import Mismatch, Phase, Report, ReportState
 from reconciliation.staging import Limits
 from tenants.walls import app_now, current_scope, tenant_tx
@@ -172,9 +176,9 @@ class Work:
         steps = {
             Phase.READ_LEFT: self._read_left,
             Phase.READ_RIGHT: self._read_right,
-            Phase.JOIN_LEFT: self._join_left,
-            Phase.JOIN_RIGHT: self._join_right,
-            Phase.JOIN_LINKS: self._join_links,
+            Phase.JOIN: self._join,
+            Phase.PAIRS: self._look_at_pairs,
+            Phase.ALONE: self._look_at_alone,
         }
         while True:
             steps[Phase(self.report.phase)]()
@@ -209,39 +213,58 @@ class Work:
     # -- both sides read
 
     def _read_left(self) -> None:
-        page = staging.read_left(self.job, self._client(self.job.source), self.report.place)
-        with tenant_tx(self.job.tenant_id, reason="reconcile"):
-            made = staging.lefts(self.job, self.limits, page.records, page.broken)
-            staging.stage_left(self.report.pk, self.layout, made)
-            connections.record_success(self.job.source.pk, app_now(), call=Call.READ)
-            self._advance(page.next, Phase.READ_RIGHT, read_left=F("read_left") + len(made))
+        client = self._client(self.job.source)
+        self._haul(lambda place: staging.read_left(self.job, client, place), self._keep_left)
+
+    def _keep_left(self, pages: Sequence[Page]) -> None:
+        records = [record for page in pages for record in page.records]
+        made = staging.lefts(self.job, self.limits, records, [one for page in pages for one in page.broken])
+        staging.stage_left(self.report.pk, self.layout, made)
+        self._advance(pages[-1].next, Phase.READ_RIGHT, read_left=F("read_left") + len(made))
 
     def _read_right(self) -> None:
+        self._client(self.job.target)
+        self._haul(self._right_page, self._keep_right)
+
+    def _right_page(self, place: str | None) -> Page:
         keys: list[str] = []
         if not staging.lists_target(self.job):
             with tenant_tx(self.job.tenant_id, reason="reconcile"):
-                keys = staging.keys_after(self.job, self.report.place)
-        page = staging.read_right(self.job, self._client(self.job.target), self.report.place, keys)
-        with tenant_tx(self.job.tenant_id, reason="reconcile"):
-            staged = staging.stage_right(self.report.pk, self.layout, self.job, page)
-            connections.record_success(self.job.target.pk, app_now(), call=Call.READ)
-            self._advance(page.next, Phase.JOIN_LEFT, read_right=F("read_right") + staged)
+                keys = staging.keys_after(self.job, place)
+        return staging.read_right(self.job, self._client(self.job.target), place, keys)
+
+    def _keep_right(self, pages: Sequence[Page]) -> None:
+        staged = staging.stage_right(self.report.pk, self.layout, self.job, pages)
+        self._advance(pages[-1].next, Phase.JOIN, read_right=F("read_right") + staged)
+
+    def _haul(self, read: Callable[[str | None], Page], keep: Callable[[Sequence[Page]], None]) -> None:
+        """Pages that come within a moment, kept together; those that came before an error are kept, then it is raised."""
+        pages: list[Page] = []
+        place, rows, until = self.report.place, 0, clock.monotonic() + HAUL_S
+        try:
+            while not pages or (place is not None and rows < HAUL_ROWS and clock.monotonic() < until):
+                pages.append(read(place))
+                place, rows = pages[-1].next, rows + len(pages[-1].records)
+        finally:
+            if pages:
+                with tenant_tx(self.job.tenant_id, reason="reconcile"):
+                    keep(pages)
+                    connections.record_success(self.asked.pk, app_now(), call=Call.READ)
 
     # -- and compared
 
-    def _join_left(self) -> None:
+    def _join(self) -> None:
         with tenant_tx(self.job.tenant_id, reason="reconcile"):
-            rows = left_rows(self.job, self.report.pk, self.layout, self.report.place)
-        self._count(rows, Phase.JOIN_RIGHT)
+            self._advance(None, Phase.PAIRS, **_added(join(self.job, self.report.pk)))
 
-    def _join_right(self) -> None:
+    def _look_at_pairs(self) -> None:
         with tenant_tx(self.job.tenant_id, reason="reconcile"):
-            rows = right_rows(self.job, self.report.pk, self.report.place)
-        self._count(rows, Phase.JOIN_LINKS)
+            rows = pair_rows(self.job, self.report.pk, self.layout, self.report.place)
+        self._count(rows, Phase.ALONE)
 
-    def _join_links(self) -> None:
+    def _look_at_alone(self) -> None:
         with tenant_tx(self.job.tenant_id, reason="reconcile"):
-            rows = link_rows(self.job, self.report.pk, self.report.place)
+            rows = alone_rows(self.job, self.report.pk, self.report.place)
         self._count(rows, None)
 
     def _count(self, rows: list[Row], after: Phase | None) -> None:
