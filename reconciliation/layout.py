@@ -1,8 +1,9 @@
 """Records as digests: what is kept of both sides until they are compared. Pure: the standard library and the core only."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from integrations.core import fingerprint
 from integrations.core.diffing import DEFAULT, FieldPolicy
@@ -15,6 +16,9 @@ ABSENT = bytes(FIELD_BYTES)
 EMPTY = bytes(FIELD_BYTES - 1) + b"\1"
 """In place of a digest: the field holds nothing."""
 MOST_KNOWN = 2_000  # values a field
+_NOT_TOLD = object()
+
+_Step = tuple[str, Callable[[object], bytes | None], Callable[[Value], bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +42,26 @@ class Memory:
 
 class Column:
     """A field's digests, equal to those of ``fingerprint.of_field``. ``as_nothing`` are those of wishes that a target which
-    holds nothing satisfies."""
+    holds nothing satisfies, but for ABSENT and EMPTY: only kinds of few values have them."""
 
     def __init__(self, key: bytes, name: str, kind: Kind) -> None:
         self.name, self.kind = name, kind
         self._begun = fingerprint.begun(key, name)
-        self._known: dict[Value, bytes] = {}
+        self.known: dict[object, bytes] = {_NOT_TOLD: ABSENT}
         self._texts = {EMPTY: ""} | {self.digest(value): kind.canon(value) for value in kind.texts}
-        self.as_nothing = {digest for digest, text in self._texts.items() if kind.satisfied(text, "")} | {ABSENT}
+        self.as_nothing = {digest for digest, text in self._texts.items() if text and kind.satisfied(text, "")}
 
     def digest(self, value: Value) -> bytes:
-        """Names of cities, states and consents come again and again: they are reckoned once."""
-        made = self._known.get(value)
-        if made is None:
-            made = self._reckoned(self.kind.canon(value))
-            if len(self._known) < MOST_KNOWN:
-                self._known[value] = made
+        """Names of cities, states and consents come again and again: they are ``known``, and reckoned once."""
+        text = self.kind.canon(value)
+        made = EMPTY
+        if text:
+            digest = self._begun.copy()
+            digest.update(text.encode())
+            made = digest.digest()[:FIELD_BYTES]
+        if len(self.known) < MOST_KNOWN:
+            self.known[value] = made
         return made
-
-    def _reckoned(self, text: str) -> bytes:
-        if not text:
-            return EMPTY
-        digest = self._begun.copy()
-        digest.update(text.encode())
-        return digest.digest()[:FIELD_BYTES]
 
     def is_satisfied(self, want: bytes, now: bytes) -> bool:
         """Of digests: known where the kind has few values; any other two are satisfied by being equal."""
@@ -75,13 +75,18 @@ class Layout:
     """In which order a record's fields stand as digests."""
 
     columns: tuple[Column, ...]
-    fixed: frozenset[str] = frozenset()
+    fixed: frozenset[str]
+    _steps: tuple[_Step, ...] = field(repr=False)
+    _few: tuple[tuple[int, Collection[bytes]], ...] = field(repr=False)
 
     @classmethod
     def of(
         cls, names: Iterable[str], kind_of: Callable[[str], Kind], key: bytes, fixed: frozenset[str] = frozenset()
     ) -> "Layout":
-        return cls(tuple(Column(key, name, kind_of(name)) for name in sorted(names)), fixed)
+        columns = tuple(Column(key, name, kind_of(name)) for name in sorted(names))
+        steps = tuple((column.name, column.known.get, column.digest) for column in columns)
+        few = tuple((place, column.as_nothing) for place, column in enumerate(columns) if column.as_nothing)
+        return cls(columns, fixed, steps, few)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -90,16 +95,20 @@ class Layout:
     def wished(self, fields: Mapping[str, Value]) -> Prints:
         """Of a wish."""
         parts = self._parts(fields)
-        named = zip(parts, self.columns, strict=True)
-        return _prints(parts, [EMPTY if part in column.as_nothing else part for part, column in named])
+        settled = parts.copy()
+        for place, as_nothing in self._few:
+            if settled[place] in as_nothing:
+                settled[place] = EMPTY
+        return _prints(parts, settled)
 
     def there(self, values: Mapping[str, Value]) -> Prints:
         """Of what a target holds."""
         parts = self._parts(values)
-        return _prints(parts, [EMPTY if part == ABSENT else part for part in parts])
+        return _prints(parts, parts)
 
     def _parts(self, values: Mapping[str, Value]) -> list[bytes]:
-        return [column.digest(values[column.name]) if column.name in values else ABSENT for column in self.columns]
+        told: Mapping[str, Any] = values
+        return [known(value := told.get(name, _NOT_TOLD)) or digest(value) for name, known, digest in self._steps]
 
     def unlike(self, wanted: bytes, there: bytes) -> list[tuple[str, bytes, bytes]]:
         """The fields that both sides tell and that are not as wished, with their digests."""
@@ -132,7 +141,9 @@ class Layout:
         return not (policy.conflict is OnConflict.TARGET_WINS and is_touched)
 
 
-def _prints(parts: Iterable[bytes], settled: Iterable[bytes]) -> Prints:
+def _prints(parts: Sequence[bytes], settled: Sequence[bytes]) -> Prints:
+    if ABSENT in settled:
+        settled = [EMPTY if part == ABSENT else part for part in settled]
     told = hashlib.blake2b(b"".join(settled), digest_size=fingerprint.WISH_BYTES).digest()
     return Prints(told, b"".join(parts))
 

@@ -19,7 +19,8 @@ from integrations.core import errors
 from integrations.models import Call, Connection, Flow, Mode
 from integrations.services import connections
 from integrations.services.desk import Refused
-from integrations.services.intake import HAUL_ROWS, HAUL_S
+from integrations.services.haul import ReadingAhead
+from integrations.services.intake import HAUL_ROWS, HAUL_S, WORTH_READING_AHEAD
 from integrations.services.jobs import Job, load_job
 from integrations.toolkit.http import Client
 from reconciliation import judging, staging
@@ -149,6 +150,27 @@ def _interrupted(work: "Work", error: errors.SyncError) -> Slice:
 
 
 @dataclass(slots=True)
+class _Hauls:
+    """Pages that come within a moment, from ``place`` on; ``rows`` are those of the last haul."""
+
+    read: Callable[[str | None], Page]
+    place: str | None
+    rows: int = 0
+
+    def next(self) -> tuple[list[Page], errors.SyncError | None]:
+        pages: list[Page] = []
+        self.rows, until = 0, clock.monotonic() + HAUL_S
+        while not pages or (self.place is not None and self.rows < HAUL_ROWS and clock.monotonic() < until):
+            try:
+                pages.append(self.read(self.place))
+            except errors.SyncError as error:
+                return pages, error
+            self.place = pages[-1].next
+            self.rows += len(pages[-1].records)
+        return pages, None
+
+
+@dataclass(slots=True)
 class Work:
     """One claimed slice. ``asked`` is the connection that was asked last."""
 
@@ -158,6 +180,7 @@ class Work:
     opener: Callable[..., Client]
     asked: Connection = field(init=False)
     layout: Layout = field(init=False)
+    until: datetime = field(init=False)
     _clients: dict[int, Client] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -173,6 +196,7 @@ class Work:
         self.save(layout=layout, phase=Phase.READ_LEFT, place=None, started_at=app_now(), **nothing)
 
     def carry_on(self, *, until: datetime) -> Slice:
+        self.until = until
         steps = {
             Phase.READ_LEFT: self._read_left,
             Phase.READ_RIGHT: self._read_right,
@@ -214,7 +238,7 @@ class Work:
 
     def _read_left(self) -> None:
         client = self._client(self.job.source)
-        self._haul(lambda place: staging.read_left(self.job, client, place), self._keep_left)
+        self._read(lambda place: staging.read_left(self.job, client, place), self._keep_left)
 
     def _keep_left(self, pages: Sequence[Page]) -> None:
         records = [record for page in pages for record in page.records]
@@ -223,33 +247,38 @@ class Work:
         self._advance(pages[-1].next, Phase.READ_RIGHT, read_left=F("read_left") + len(made))
 
     def _read_right(self) -> None:
-        self._client(self.job.target)
-        self._haul(self._right_page, self._keep_right)
+        client = self._client(self.job.target)
+        self._read(lambda place: staging.read_right(self.job, client, place, self._keys_after(place)), self._keep_right)
 
-    def _right_page(self, place: str | None) -> Page:
-        keys: list[str] = []
-        if not staging.lists_target(self.job):
-            with tenant_tx(self.job.tenant_id, reason="reconcile"):
-                keys = staging.keys_after(self.job, place)
-        return staging.read_right(self.job, self._client(self.job.target), place, keys)
+    def _keys_after(self, place: str | None) -> list[str]:
+        if staging.lists_target(self.job):
+            return []
+        with tenant_tx(self.job.tenant_id, reason="reconcile"):
+            return staging.keys_after(self.job, place)
 
     def _keep_right(self, pages: Sequence[Page]) -> None:
         staged = staging.stage_right(self.report.pk, self.layout, self.job, pages)
         self._advance(pages[-1].next, Phase.JOIN, read_right=F("read_right") + staged)
 
-    def _haul(self, read: Callable[[str | None], Page], keep: Callable[[Sequence[Page]], None]) -> None:
-        """Pages that come within a moment, kept together; those that came before an error are kept, then it is raised."""
-        pages: list[Page] = []
-        place, rows, until = self.report.place, 0, clock.monotonic() + HAUL_S
-        try:
-            while not pages or (place is not None and rows < HAUL_ROWS and clock.monotonic() < until):
-                pages.append(read(place))
-                place, rows = pages[-1].next, rows + len(pages[-1].records)
-        finally:
-            if pages:
-                with tenant_tx(self.job.tenant_id, reason="reconcile"):
-                    keep(pages)
-                    connections.record_success(self.asked.pk, app_now(), call=Call.READ)
+    def _read(self, read: Callable[[str | None], Page], keep: Callable[[Sequence[Page]], None]) -> None:
+        """One side, to its end or the slice's: a haul is kept while the next one is read. What came before an error is
+        kept, then it is raised."""
+        hauls = _Hauls(read, self.report.place)
+        with ReadingAhead(hauls.next) as ahead:
+            while True:
+                pages, error = ahead.next()
+                goes_on = False
+                if pages:
+                    with tenant_tx(self.job.tenant_id, reason="reconcile"):
+                        goes_on = error is None and pages[-1].next is not None and app_now() < self.until
+                        if goes_on and hauls.rows >= WORTH_READING_AHEAD:
+                            ahead.start()
+                        keep(pages)
+                        connections.record_success(self.asked.pk, app_now(), call=Call.READ)
+                if error is not None:
+                    raise error
+                if not goes_on:
+                    return
 
     # -- and compared
 

@@ -86,7 +86,7 @@ def lefts(
     records = list({record.key: record for record in records}.values())
     known = know(job.flow_id, sorted(one.key for one in records if limits.asks_who_is_known(one)))
     made = {record.key: _left(job, limits, record, known) for record in records}
-    wished = {left.key: left.fields for left in made.values() if left.fields}
+    wished = {left.key: left.fields for left in made.values() if left.fields} if job.kind.parents else {}
     for key, (fields, missing) in parents.placed_all(job, wished).items():
         standing = made[key].standing
         if missing:

@@ -53,9 +53,14 @@ def reladiff(_count: int, _workdir: Path) -> list[int]:
     import reladiff as peer  # type: ignore[import-not-found]  # noqa: PLC0415
 
     parts = urlsplit(os.environ["PEER_DATABASE"])
-    where = {"driver": "postgresql", "dbname": parts.path[1:], "user": parts.username, "password": parts.password}
-    host = parts.hostname or unquote(parse_qs(parts.query)["host"][0])
-    where |= {"host": host, "port": parts.port or 5432}
+    where = {
+        "driver": "postgresql",
+        "host": parts.hostname or unquote(parse_qs(parts.query)["host"][0]),
+        "port": str(parts.port or 5432),
+        "dbname": parts.path[1:],
+        "user": parts.username,
+        "password": parts.password,
+    }
     left, right = (peer.connect_to_table(where, table, "id", extra_columns=FIELDS) for table in TABLES)
     signs: dict[str, set[str]] = {"-": set(), "+": set()}
     for sign, row in peer.diff_tables(left, right, algorithm=peer.Algorithm.JOINDIFF, extra_columns=FIELDS):
@@ -69,14 +74,14 @@ def frames(count: int, workdir: Path) -> None:
     from pyarrow import parquet  # noqa: PLC0415
 
     for side, table in enumerate(TABLES):
-        rows = [(key, *both[side]) for key, *both in pairs(count) if both[side] is not None]
+        rows = [(key, *values) for key, *both in pairs(count) if (values := both[side]) is not None]
         columns = dict(zip(("id", *FIELDS), zip(*rows, strict=True), strict=True))
         parquet.write_table(pyarrow.table(columns), workdir / f"{table}.parquet")
 
 
 def datacompy_pandas(_count: int, workdir: Path) -> list[int]:
     import datacompy  # type: ignore[import-not-found]  # noqa: PLC0415
-    import pandas  # type: ignore[import-not-found]  # noqa: PLC0415
+    import pandas  # type: ignore[import-untyped]  # noqa: PLC0415
 
     left, right = (pandas.read_parquet(workdir / f"{table}.parquet") for table in TABLES)
     return _told(datacompy.PandasCompare(left, right, join_columns="id"))
