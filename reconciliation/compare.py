@@ -1,23 +1,13 @@
 """What a mismatch is, and what caused it where that can be told. Pure: the standard library and the core only.
 
-*Left* is a flow's source, *right* its target. Both sides are compared twice: first as digests, which only finds who must
-be looked at again, then as they are then, by the very ``diff`` by which deliveries are made.
+*Left* is a flow's source, *right* its target. Both sides are compared twice: first as digests (``layout.py``), which only
+finds who must be looked at again, then as they are then, by the very ``diff`` by which deliveries are made.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-
-from integrations.core.diffing import DEFAULT, FieldPolicy
-from integrations.core.fingerprint import FIELD_BYTES
-from integrations.core.records import OnConflict, Write
-from integrations.core.values import Kind, Value
-
-ABSENT = bytes(FIELD_BYTES)
-"""In place of a digest: this side says nothing of the field."""
-EMPTY = bytes(FIELD_BYTES - 1) + b"\1"
-"""In place of a digest: the field holds nothing."""
 
 
 class Standing(StrEnum):
@@ -78,95 +68,6 @@ RIGHT_PARTS = (
 """The records of the right side. ``others`` are those that the flow says nothing of: the target's own, and counterparts
 of what the flow leaves out."""
 PARTS = tuple(dict.fromkeys(str(part) for part in (*LEFT_PARTS, *RIGHT_PARTS, Mismatch.LINKED_TO_NOTHING)))
-
-
-# -- as digests
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """In which order a record's fields stand as digests. ``digest`` gives a field's digest in hexadecimal, ``""`` for a
-    value that holds nothing."""
-
-    names: tuple[str, ...]
-    kind_of: Callable[[str], Kind]
-    digest: Callable[[str, Value], str]
-    fixed: frozenset[str] = frozenset()
-    _known: dict[str, dict[Value, bytes]] = field(default_factory=dict, repr=False, compare=False)
-    _texts: dict[str, dict[bytes, str]] = field(default_factory=dict, repr=False, compare=False)
-
-    def digests(self, values: Mapping[str, Value]) -> bytes:
-        """So many bytes a field, joined; one that is not among the values is ABSENT."""
-        return b"".join([self._digest(name, values[name]) if name in values else ABSENT for name in self.names])
-
-    def _digest(self, name: str, value: Value) -> bytes:
-        """Names of cities, states and consents come again and again: they are reckoned once."""
-        known = self._known.setdefault(name, {})
-        made = known.get(value)
-        if made is None:
-            told = self.digest(name, value)
-            made = bytes.fromhex(told) if told else EMPTY
-            if len(known) < MOST_KNOWN:
-                known[value] = made
-        return made
-
-    def suspects(self, wanted: bytes, there: bytes, memory: "Memory", policies: Mapping[str, FieldPolicy]) -> list[str]:
-        """The fields that ``diff`` may find to differ: it names all that it does find, and few others."""
-        pairs = zip(self.names, _split(wanted), _split(there), strict=True)
-        return [
-            name
-            for name, want, now in pairs
-            if want != now and ABSENT not in (want, now) and self._may_differ(name, want, now, memory, policies)
-        ]
-
-    def _may_differ(
-        self, name: str, want: bytes, now: bytes, memory: "Memory", policies: Mapping[str, FieldPolicy]
-    ) -> bool:
-        policy, last = policies.get(name, DEFAULT), memory.written.get(name)
-        if policy.write is Write.IF_NEW or (policy.write is Write.IF_EMPTY and now != EMPTY):
-            return False
-        if memory.dropped.get(name) == _hex(want) or self._is_satisfied(name, want, now):
-            return False
-        if name in self.fixed:
-            return _hex(want) != last
-        if want == EMPTY and not last:
-            return False
-        is_touched = now != EMPTY if last is None else _hex(now) != last
-        return not (policy.conflict is OnConflict.TARGET_WINS and is_touched)
-
-    def _is_satisfied(self, name: str, want: bytes, now: bytes) -> bool:
-        kind = self.kind_of(name)
-        if not kind.texts:
-            return False
-        if name not in self._texts:
-            named = {bytes.fromhex(self.digest(name, value)): kind.canon(value) for value in kind.texts}
-            self._texts[name] = {**named, EMPTY: ""}
-        texts = self._texts[name]
-        return want in texts and now in texts and kind.satisfied(texts[want], texts[now])
-
-
-MOST_KNOWN = 2_000  # values a field
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What is remembered of a record's last delivery: digests, by field, of what the target answered, and of values left
-    out; whether its wish was for an archived record."""
-
-    written: Mapping[str, str] = field(default_factory=dict)
-    dropped: Mapping[str, str] = field(default_factory=dict)
-    gone: bool = False
-
-
-def _split(digests: bytes) -> Iterator[bytes]:
-    return (digests[start : start + FIELD_BYTES] for start in range(0, len(digests), FIELD_BYTES))
-
-
-def _hex(digest: bytes) -> str:
-    return "" if digest == EMPTY else digest.hex()
-
-
-# -- as they are
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ class ReportState(models.TextChoices):
 class Phase(models.TextChoices):
     READ_LEFT = "read_left", "Reading the source"
     READ_RIGHT = "read_right", "Reading the target"
-    JOIN_LEFT = "join_left", "Comparing"
-    JOIN_RIGHT = "join_right", "Looking for what is too much"
-    JOIN_LINKS = "join_links", "Looking at the links"
+    JOIN = "join", "Comparing"
+    PAIRS = "pairs", "Looking at what differs"
+    ALONE = "alone", "Looking for what is too much"
 
 
 class Every(models.TextChoices):
@@ -189,15 +189,22 @@ class Side(models.IntegerChoices):
     RIGHT = 1
     MARK = 2
     """Not a side: the row by which a report knows that what it staged is still there."""
+    PAIR = 3
+    """What the join left over: a source key with a record or a link; ``marker`` is the target key that belongs to it, and
+    ``standing`` says whether by a link."""
+    ALONE = 4
+    """And a target record without a link that carries a source key."""
 
 
 class Staged(TenantModel):
     """A record of one side of a running report, as digests. ``marker`` is the source key that a target record carries.
 
     The table is not logged: a crash of the database empties it, whole, and the report begins anew. ``report_number`` has
-    no key, and the clinic's none either: they would cost as much as the rows.
+    no key, the clinic's none either, and no row a number of its own: they would cost as much as the rows.
+    ``fingerprint`` is null where a record cannot be compared.
     """
 
+    pk = models.CompositePrimaryKey("tenant_id", "report_number", "side", "key")
     tenant = models.ForeignKey(
         "tenants.Tenant",
         on_delete=models.DO_NOTHING,
@@ -211,18 +218,11 @@ class Staged(TenantModel):
     key = models.CharField(max_length=255)
     marker = models.CharField(max_length=255, blank=True)
     standing = models.CharField(max_length=10, blank=True)
+    fingerprint = models.BinaryField(null=True)
     digests = models.BinaryField(default=b"")
 
     class Meta:
         verbose_name_plural = "staged"
-        constraints = [
-            models.UniqueConstraint(fields=["tenant", "report_number", "side", "key"], name="staged_once"),
-        ]
-        indexes = [
-            models.Index(
-                fields=["tenant", "report_number", "marker"], name="staged_by_marker", condition=~Q(marker="")
-            ),
-        ]
 
     def __str__(self) -> str:
         return self.key

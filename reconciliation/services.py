@@ -1,11 +1,12 @@
 """A comparison of both sides of a flow: begun, carried on slice by slice, ended. Writes nothing at any vendor.
 
 It reads both sides completely and keeps, of each record, a digest a field; joins them; and reads again, and judges, only
-those that differ. Each page commits with the report's place, so that a worker that dies costs a page.
+those that differ. What is read in a moment commits with the report's place, so that a worker that dies costs no more.
 """
 
+import time as clock
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,15 +14,19 @@ from typing import Any
 from django.conf import settings
 from django.db.models import F
 
+from integrations.connectors.base import Page
 from integrations.core import errors
 from integrations.models import Call, Connection, Flow, Mode
 from integrations.services import connections
 from integrations.services.desk import Refused
+from integrations.services.haul import ReadingAhead
+from integrations.services.intake import HAUL_ROWS, HAUL_S, WORTH_READING_AHEAD
 from integrations.services.jobs import Job, load_job
 from integrations.toolkit.http import Client
 from reconciliation import judging, staging
-from reconciliation.compare import LEFT_PARTS, PARTS, RIGHT_PARTS, Layout, side_total
-from reconciliation.joining import Row, left_rows, link_rows, right_rows
+from reconciliation.compare import LEFT_PARTS, PARTS, RIGHT_PARTS, side_total
+from reconciliation.joining import Row, alone_rows, join, pair_rows
+from reconciliation.layout import Layout
 from reconciliation.models import Mismatch, Phase, Report, ReportState
 from reconciliation.staging import Limits
 from tenants.walls import app_now, current_scope, tenant_tx
@@ -145,6 +150,27 @@ def _interrupted(work: "Work", error: errors.SyncError) -> Slice:
 
 
 @dataclass(slots=True)
+class _Hauls:
+    """Pages that come within a moment, from ``place`` on; ``rows`` are those of the last haul."""
+
+    read: Callable[[str | None], Page]
+    place: str | None
+    rows: int = 0
+
+    def next(self) -> tuple[list[Page], errors.SyncError | None]:
+        pages: list[Page] = []
+        self.rows, until = 0, clock.monotonic() + HAUL_S
+        while not pages or (self.place is not None and self.rows < HAUL_ROWS and clock.monotonic() < until):
+            try:
+                pages.append(self.read(self.place))
+            except errors.SyncError as error:
+                return pages, error
+            self.place = pages[-1].next
+            self.rows += len(pages[-1].records)
+        return pages, None
+
+
+@dataclass(slots=True)
 class Work:
     """One claimed slice. ``asked`` is the connection that was asked last."""
 
@@ -154,6 +180,7 @@ class Work:
     opener: Callable[..., Client]
     asked: Connection = field(init=False)
     layout: Layout = field(init=False)
+    until: datetime = field(init=False)
     _clients: dict[int, Client] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -169,12 +196,13 @@ class Work:
         self.save(layout=layout, phase=Phase.READ_LEFT, place=None, started_at=app_now(), **nothing)
 
     def carry_on(self, *, until: datetime) -> Slice:
+        self.until = until
         steps = {
             Phase.READ_LEFT: self._read_left,
             Phase.READ_RIGHT: self._read_right,
-            Phase.JOIN_LEFT: self._join_left,
-            Phase.JOIN_RIGHT: self._join_right,
-            Phase.JOIN_LINKS: self._join_links,
+            Phase.JOIN: self._join,
+            Phase.PAIRS: self._look_at_pairs,
+            Phase.ALONE: self._look_at_alone,
         }
         while True:
             steps[Phase(self.report.phase)]()
@@ -209,39 +237,63 @@ class Work:
     # -- both sides read
 
     def _read_left(self) -> None:
-        page = staging.read_left(self.job, self._client(self.job.source), self.report.place)
-        with tenant_tx(self.job.tenant_id, reason="reconcile"):
-            made = staging.lefts(self.job, self.limits, page.records, page.broken)
-            staging.stage_left(self.report.pk, self.layout, made)
-            connections.record_success(self.job.source.pk, app_now(), call=Call.READ)
-            self._advance(page.next, Phase.READ_RIGHT, read_left=F("read_left") + len(made))
+        client = self._client(self.job.source)
+        self._read(lambda place: staging.read_left(self.job, client, place), self._keep_left)
+
+    def _keep_left(self, pages: Sequence[Page]) -> None:
+        records = [record for page in pages for record in page.records]
+        made = staging.lefts(self.job, self.limits, records, [one for page in pages for one in page.broken])
+        staging.stage_left(self.report.pk, self.layout, made)
+        self._advance(pages[-1].next, Phase.READ_RIGHT, read_left=F("read_left") + len(made))
 
     def _read_right(self) -> None:
-        keys: list[str] = []
-        if not staging.lists_target(self.job):
-            with tenant_tx(self.job.tenant_id, reason="reconcile"):
-                keys = staging.keys_after(self.job, self.report.place)
-        page = staging.read_right(self.job, self._client(self.job.target), self.report.place, keys)
+        client = self._client(self.job.target)
+        self._read(lambda place: staging.read_right(self.job, client, place, self._keys_after(place)), self._keep_right)
+
+    def _keys_after(self, place: str | None) -> list[str]:
+        if staging.lists_target(self.job):
+            return []
         with tenant_tx(self.job.tenant_id, reason="reconcile"):
-            staged = staging.stage_right(self.report.pk, self.layout, self.job, page)
-            connections.record_success(self.job.target.pk, app_now(), call=Call.READ)
-            self._advance(page.next, Phase.JOIN_LEFT, read_right=F("read_right") + staged)
+            return staging.keys_after(self.job, place)
+
+    def _keep_right(self, pages: Sequence[Page]) -> None:
+        staged = staging.stage_right(self.report.pk, self.layout, self.job, pages)
+        self._advance(pages[-1].next, Phase.JOIN, read_right=F("read_right") + staged)
+
+    def _read(self, read: Callable[[str | None], Page], keep: Callable[[Sequence[Page]], None]) -> None:
+        """One side, to its end or the slice's: a haul is kept while the next one is read. What came before an error is
+        kept, then it is raised."""
+        hauls = _Hauls(read, self.report.place)
+        with ReadingAhead(hauls.next) as ahead:
+            while True:
+                pages, error = ahead.next()
+                goes_on = False
+                if pages:
+                    with tenant_tx(self.job.tenant_id, reason="reconcile"):
+                        goes_on = error is None and pages[-1].next is not None and app_now() < self.until
+                        if goes_on and hauls.rows >= WORTH_READING_AHEAD:
+                            ahead.start()
+                        keep(pages)
+                        connections.record_success(self.asked.pk, app_now(), call=Call.READ)
+                if error is not None:
+                    raise error
+                if not goes_on:
+                    return
 
     # -- and compared
 
-    def _join_left(self) -> None:
+    def _join(self) -> None:
         with tenant_tx(self.job.tenant_id, reason="reconcile"):
-            rows = left_rows(self.job, self.report.pk, self.layout, self.report.place)
-        self._count(rows, Phase.JOIN_RIGHT)
+            self._advance(None, Phase.PAIRS, **_added(join(self.job, self.report.pk)))
 
-    def _join_right(self) -> None:
+    def _look_at_pairs(self) -> None:
         with tenant_tx(self.job.tenant_id, reason="reconcile"):
-            rows = right_rows(self.job, self.report.pk, self.report.place)
-        self._count(rows, Phase.JOIN_LINKS)
+            rows = pair_rows(self.job, self.report.pk, self.layout, self.report.place)
+        self._count(rows, Phase.ALONE)
 
-    def _join_links(self) -> None:
+    def _look_at_alone(self) -> None:
         with tenant_tx(self.job.tenant_id, reason="reconcile"):
-            rows = link_rows(self.job, self.report.pk, self.report.place)
+            rows = alone_rows(self.job, self.report.pk, self.report.place)
         self._count(rows, None)
 
     def _count(self, rows: list[Row], after: Phase | None) -> None:

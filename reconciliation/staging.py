@@ -18,25 +18,29 @@ from integrations.services.jobs import Job
 from integrations.services.merges import links_of
 from integrations.services.reading import read_each
 from integrations.toolkit.http import Client
-from reconciliation.compare import Layout, Standing
+from reconciliation.compare import Standing
+from reconciliation.layout import Layout, Prints
 from reconciliation.models import Side, Staged
 from tenants.walls import insert_rows
 
-COLUMNS = ("report_number", "side", "key", "marker", "standing", "digests")
+COLUMNS = ("report_number", "side", "key", "marker", "standing", "fingerprint", "digests")
 AGAIN = (
     "(tenant_id, report_number, side, key) DO UPDATE SET marker = excluded.marker, standing = excluded.standing,"
-    " digests = excluded.digests"
+    " fingerprint = excluded.fingerprint, digests = excluded.digests"
 )
+FORM = "2"
+"""Of what is staged: a report that another release began in another form begins anew."""
+NOT_COMPARED = Prints(None, b"")
 BY_KEY = 100  # target records to a page where the target has no list
 
 
 def layout_of(job: Job) -> Layout:
-    return Layout(tuple(sorted(job.plan.target_fields)), job.kinds.__getitem__, job.digest, job.plan.fixed)
+    return Layout.of(job.plan.target_fields, job.kind_of, job.vault.digest_key, job.plan.fixed)
 
 
 def name_of(job: Job, layout: Layout) -> str:
     """Equal for jobs that stage alike: the same fields, by the same rules and code."""
-    told = job.reading_key + "\x1f".join(layout.names).encode()
+    told = job.reading_key + "\x1f".join((FORM, *layout.names)).encode()
     return hashlib.sha256(told).hexdigest()
 
 
@@ -82,7 +86,7 @@ def lefts(
     records = list({record.key: record for record in records}.values())
     known = know(job.flow_id, sorted(one.key for one in records if limits.asks_who_is_known(one)))
     made = {record.key: _left(job, limits, record, known) for record in records}
-    wished = {left.key: left.fields for left in made.values() if left.fields}
+    wished = {left.key: left.fields for left in made.values() if left.fields} if job.kind.parents else {}
     for key, (fields, missing) in parents.placed_all(job, wished).items():
         standing = made[key].standing
         if missing:
@@ -139,24 +143,19 @@ def read_right(job: Job, client: Client, place: str | None, keys: Sequence[str])
 
 def stage_left(report_id: int, layout: Layout, made: Mapping[str, Left]) -> int:
     """How many records were staged that were not before. Call inside the clinic's transaction."""
-    return _stage(
-        report_id,
-        Side.LEFT,
-        [
-            (left.key, "", left.standing, layout.digests(left.fields) if _is_compared(left.standing) else b"")
-            for left in made.values()
-        ],
-    )
+    rows = []
+    for left in made.values():
+        prints = layout.wished(left.fields) if left.standing in (Standing.LIVE, Standing.GONE) else NOT_COMPARED
+        rows.append((left.key, "", left.standing, prints))
+    return _stage(report_id, Side.LEFT, rows)
 
 
-def _is_compared(standing: Standing) -> bool:
-    return standing in (Standing.LIVE, Standing.GONE)
-
-
-def stage_right(report_id: int, layout: Layout, job: Job, page: Page) -> int:
-    rows = {key: (key, "", Standing.HELD, b"") for key, _ in page.broken}
-    for record in page.records:
-        rows[record.key] = (record.key, marker_of(job, record), Standing.LIVE, layout.digests(record.values))
+def stage_right(report_id: int, layout: Layout, job: Job, pages: Iterable[Page]) -> int:
+    rows: dict[str, tuple[str, str, Standing, Prints]] = {}
+    for page in pages:
+        rows |= {key: (key, "", Standing.HELD, NOT_COMPARED) for key, _ in page.broken}
+        for record in page.records:
+            rows[record.key] = (record.key, marker_of(job, record), Standing.LIVE, layout.there(record.values))
     return _stage(report_id, Side.RIGHT, list(rows.values()))
 
 
@@ -169,7 +168,7 @@ def marker_of(job: Job, record: Record) -> str:
 def mark(report_id: int) -> None:
     """Begins a stage: as long as this row is there, so is all that was staged."""
     forget(report_id)
-    _stage(report_id, Side.MARK, [("mark", "", "", b"")])
+    _stage(report_id, Side.MARK, [("mark", "", Standing.ABSENT, NOT_COMPARED)])
 
 
 def is_marked(report_id: int) -> bool:
@@ -180,11 +179,9 @@ def forget(report_id: int) -> None:
     Staged.objects.filter(report_number=report_id)._raw_delete(Staged.objects.db)
 
 
-def _stage(report_id: int, side: Side, rows: Sequence[tuple[str, str, str, bytes]]) -> int:
-    done = insert_rows(
-        Staged,
-        COLUMNS,
-        ((report_id, side.value, key, marker, str(standing), digests) for key, marker, standing, digests in rows),
-        on_conflict=AGAIN,
+def _stage(report_id: int, side: Side, rows: Sequence[tuple[str, str, Standing, Prints]]) -> int:
+    told = (
+        (report_id, side.value, key, marker, standing.value, prints.fingerprint, prints.digests)
+        for key, marker, standing, prints in rows
     )
-    return done.written
+    return insert_rows(Staged, COLUMNS, told, on_conflict=AGAIN).written

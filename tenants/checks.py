@@ -74,6 +74,8 @@ def _unique_fields(model: type[models.Model]) -> Iterator[Sequence[str]]:
     for field in model._meta.concrete_fields:
         if field.unique and not field.primary_key:
             yield (field.name,)
+    if len(model._meta.pk_fields) > 1:
+        yield [field.name for field in model._meta.pk_fields]
     yield from model._meta.unique_together
     for constraint in model._meta.constraints:
         if isinstance(constraint, models.UniqueConstraint):

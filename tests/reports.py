@@ -5,6 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 from integrations.connectors.shopify.sandbox_rows import Row
+from integrations.models import Link
 from integrations.services.connections import open_client
 from reconciliation.compare import LEFT_PARTS, RIGHT_PARTS, side_total
 from reconciliation.here import compare
@@ -64,7 +65,9 @@ def patients(on_stage: Stage, names: Sequence[str]) -> dict[str, str]:
 
 def customer(on_stage: Stage, key: str) -> Row:
     """The customer linked to a patient."""
-    return on_stage.shop.customers[int(on_stage.links()[key])]
+    with tenant_tx(on_stage.tenant.pk):
+        link = Link.objects.get(source_key=key)
+    return on_stage.shop.customers[int(link.target_key)]
 
 
 def edit(on_stage: Stage, key: str, **given: object) -> str:

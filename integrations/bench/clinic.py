@@ -38,6 +38,11 @@ class Clinic:
         """The command that syncs this clinic alone."""
         return ("manage.py", "sync", "--tenant", self.slug, "--json")
 
+    @property
+    def reconcile(self) -> tuple[str, ...]:
+        """The command that compares both sides of this clinic alone."""
+        return ("manage.py", "reconcile", "--tenant", self.slug, "--json")
+
     def let_deliver(self, *, on: bool) -> None:
         """A shop that is paused leaves its deliveries waiting: what is then measured is reading alone."""
         with tenant_tx(self.tenant_id, reason="bench"):

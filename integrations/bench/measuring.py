@@ -1,10 +1,10 @@
 """Running a command and saying what it cost: wall clock, CPU of the process and of the database, peak memory."""
 
+import json
 import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+LAUNCH = Path(__file__).with_name("launch.py")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -39,28 +40,21 @@ def run(
 ) -> Cost:
     """Runs a command with this or that interpreter, to its end. Raises CommandFailed."""
     before = cpu_of_tree(postmaster) if postmaster else 0.0
-    began = time.perf_counter()
-    child = subprocess.Popen(  # noqa: S603 - our own commands
-        [python, *command],
+    done = subprocess.run(  # noqa: S603 - our own commands
+        [sys.executable, "-I", "-S", str(LAUNCH), python, *command],
         cwd=settings.BASE_DIR,
         env=os.environ | dict(environment or {}),
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
+        check=True,
     )
-    assert child.stdout is not None and child.stderr is not None  # noqa: S101 - both are pipes
-    output = child.stdout.read()
-    said = child.stderr.read()
-    _, status, used = os.wait4(child.pid, 0)
-    wall_s = time.perf_counter() - began
-    child.stdout.close()
-    child.stderr.close()
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise CommandFailed(f"{' '.join(command)} ended with {child.returncode}: {said[-2000:] or output[-2000:]}")
+    said, _, told = done.stderr.rstrip().rpartition("\n")
+    wall_s, cpu_s, peak_kb, status = json.loads(told)
+    if status:
+        raise CommandFailed(f"{' '.join(command)} ended with {status}: {said[-2000:] or done.stdout[-2000:]}")
     database_s = cpu_of_tree(postmaster) - before if postmaster else 0.0
-    return Cost(wall_s, used.ru_utime + used.ru_stime, database_s, used.ru_maxrss / 1024, output)
+    return Cost(wall_s, cpu_s, database_s, peak_kb / 1024, done.stdout)
 
 
 def median(of: Callable[[Cost], float], costs: Sequence[Cost]) -> float:

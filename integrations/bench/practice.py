@@ -50,7 +50,8 @@ _LAST = [
     "Petrov",
 ]
 _TOWNS = (("Melbourne", "VIC"), ("Sydney", "NSW"), ("Brisbane", "QLD"), ("Perth", "WA"), ("Hobart", "TAS"))
-_BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
+BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
+FIRST_KEY = 1_000_000
 _EMPTY = (
     "preferred_first_name", "gender_identity", "pronouns", "address_3", "emergency_contact", "invoice_default_to",
     "invoice_email", "invoice_extra_information", "medicare", "medicare_reference_number", "dva_card_number",
@@ -66,9 +67,9 @@ def patient(number: int, chance: random.Random) -> dict[str, object]:
     first, last = chance.choice(_FIRST), chance.choice(_LAST)
     town, state = chance.choice(_TOWNS)
     mobile = f"04{10_000_000 + number:08d}"
-    key = str(1_000_000 + number)
+    key = str(FIRST_KEY + number)
     here = f"https://api.example/v1/patients/{key}"
-    made = _BEGAN + timedelta(seconds=number * 601)
+    made = BEGAN + timedelta(seconds=number * 601)
     return dict.fromkeys(_EMPTY) | {
         "id": key,
         "title": "Mx",
@@ -158,8 +159,13 @@ class Practice:
             return b'{"patients":[' + self.rows[newest] + b'],"total_entries":1,"links":{}}'
         start, end = (page - 1) * size, page * size
         changed = next((value.partition(">")[2].lstrip("=") for value in filters if value.startswith("updated")), None)
+        named = next((value.removeprefix("id:=") for value in filters if value.startswith("id:=")), None)
         if any(value.startswith("archived_at:>") for value in filters):
             total, shown = 0, []
+        elif named is not None:
+            numbers = [int(key) - FIRST_KEY for key in named.split(",")]
+            shown = [self.rows[number] for number in numbers if number < len(self.rows)]
+            total = len(shown)
         elif changed is None:
             total, shown = len(self.rows), self.rows[start:end]
         else:

@@ -16,7 +16,7 @@ from integrations.bench.serving import serve
 _CALL = re.compile(r"^\s*(m\d+|\w+): (\w+)\(|^  (\w+)\(", re.MULTILINE)
 _METAFIELD = re.compile(r'(f\d+): metafield\(namespace: "([^"]+)", key: "([^"]+)"\)')
 _STAMP = "2026-01-05T10:00:00Z"
-_COST = {
+COST = {
     "requestedQueryCost": 10,
     "actualQueryCost": 10,
     "throttleStatus": {
@@ -73,7 +73,7 @@ class Shop:
         data = {alias: self.roots[root](document, given, alias[1:]) for alias, root in document.calls}
         if "nodes(ids:" in asked["query"]:
             data = {"nodes": [self._shown(document, self.customers.get(gid)) for gid in given["ids"]]}
-        return 200, json.dumps({"data": data, "extensions": {"cost": _COST}}, separators=(",", ":")).encode()
+        return 200, json.dumps({"data": data, "extensions": {"cost": COST}}, separators=(",", ":")).encode()
 
     def _find(self, document: Document, given: Mapping[str, object], number: str) -> object:
         wanted = given[f"i{number}"]

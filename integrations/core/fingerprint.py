@@ -49,5 +49,10 @@ def of_field(key: bytes, name: str, value: Value, kind_of: KindOf) -> str:
     return hmac.digest(key, f"{name}\x1f{canon}".encode(), "sha256")[:FIELD_BYTES].hex()
 
 
+def begun(key: bytes, name: str) -> hmac.HMAC:
+    """A field's digest but for its canonical text: copied and carried on where there are many to make."""
+    return hmac.new(key, f"{name}\x1f".encode(), "sha256")
+
+
 def of_fields(key: bytes, values: Mapping[str, Value], kind_of: KindOf) -> dict[str, str]:
     return {name: of_field(key, name, value, kind_of) for name, value in values.items()}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from django.db import connections as connection_handler
 
@@ -11,6 +11,8 @@ from integrations.connectors.base import Page
 from integrations.core import errors
 from integrations.core.records import Record
 from integrations.flows.kind import Wish
+
+_Haul = TypeVar("_Haul")
 
 
 @dataclass(slots=True)
@@ -43,13 +45,13 @@ class Haul:
         return (reading.record if isinstance(reading, Wish) else reading for reading in self.readings)
 
 
-class ReadingAhead:
+class ReadingAhead(Generic[_Haul]):
     """Hauls one after another; ``start`` has the next one read while the database is busy with the last. Its thread has
     a database connection of its own, for the quota."""
 
-    def __init__(self, haul: Callable[[], Haul]) -> None:
+    def __init__(self, haul: Callable[[], _Haul]) -> None:
         self._haul = haul
-        self._coming: Future[Haul] | None = None
+        self._coming: Future[_Haul] | None = None
         self._has_read = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reading-ahead")
 
@@ -58,7 +60,7 @@ class ReadingAhead:
         self._has_read = True
         self._coming = self._coming or self._thread.submit(self._haul)
 
-    def next(self) -> Haul:
+    def next(self) -> _Haul:
         coming, self._coming = self._coming, None
         return coming.result() if coming else self._haul()
 

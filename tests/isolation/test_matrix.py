@@ -216,7 +216,7 @@ def _snapshot(tenant: Tenant) -> list[Any]:
     """A digest of every row of a clinic, table by table."""
     tables = [model._meta.db_table for model in TENANT_MODELS] + [Membership._meta.db_table, Tenant._meta.db_table]
     parts = [
-        f"SELECT '{table}', md5(string_agg(t::text, '|' ORDER BY id)) FROM {table} t"  # noqa: S608 - names of models
+        f"SELECT '{table}', md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table} t"  # noqa: S608 - names of models
         f" WHERE {'id' if table == Tenant._meta.db_table else 'tenant_id'} = {tenant.pk:d}"
         for table in tables
     ]

@@ -17,10 +17,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import connection as database
 
-from integrations.bench import doorbells, quota, reading, writing
+from integrations.bench import comparing, doorbells, quota, reading, writing
 from integrations.bench.figures import Figure, table
 
-ROWS = ("new", "incremental", "written", "quota", "doorbell")
+ROWS = ("new", "incremental", "written", "quota", "doorbell", "reconcile", "compare")
 LEFT_TO_US = (
     "PYTHONDONTWRITEBYTECODE",
     "DATABASE_URL",
@@ -33,7 +33,7 @@ LEFT_TO_US = (
 
 class Command(BaseCommand):
     help = (
-        "Measure reading, writing, the quota's use and the doorbell on a database of its own, which is removed afterwards. "
+        "Measure reading, writing, the quota's use, the doorbell and comparing on a database of its own, which is removed afterwards. "
         "Ratios are to the bare loop (requests and json over the same pages) of the same minutes. Exit status 1: a must is missed."
     )
     requires_system_checks = ()
@@ -41,10 +41,16 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--records", default="10000,100000", help="sizes of a first load (default: %(default)s)")
         parser.add_argument(
+            "--sides", default="100000,1000000", help="sizes of stored sides to compare (default: %(default)s)"
+        )
+        parser.add_argument(
             "--rows", default=",".join(ROWS), help="which rows (default: %(default)s); new includes unchanged"
         )
         parser.add_argument(
-            "--peers", type=Path, metavar="DIR", help="a folder whose dlt/ is a virtual environment with dlt[postgres]"
+            "--peers",
+            type=Path,
+            metavar="DIR",
+            help="a folder of virtual environments: dlt/ with dlt[postgres], sides/ with reladiff[postgresql], datacompy, polars, pandas and pyarrow",
         )
         parser.add_argument(
             "--times", type=int, default=reading.TIMES, help="runs per figure, of which the median counts"
@@ -59,11 +65,14 @@ class Command(BaseCommand):
             sys.exit(_on_a_database_of_its_own(sys.argv[2:]))
         self._measure(**options)
 
-    def _measure(self, *, records: str, rows: str, peers: Path | None, times: int, json: bool, **_: object) -> None:
+    def _measure(
+        self, *, records: str, sides: str, rows: str, peers: Path | None, times: int, json: bool, **_: object
+    ) -> None:
         wanted = rows.split(",")
         bench = reading.Bench(_postmaster(), peers, times)
         began, figures = time.monotonic(), []
-        for name, measure in _rows(bench, [int(size) for size in records.split(",")]):
+        sizes, larger = ([int(size) for size in given.split(",")] for given in (records, sides))
+        for name, measure in _rows(bench, sizes, larger):
             if name not in wanted:
                 continue
             for figure in measure():
@@ -83,13 +92,18 @@ class Command(BaseCommand):
         )
 
 
-def _rows(bench: reading.Bench, sizes: list[int]) -> Iterator[tuple[str, Callable[[], Iterator[Figure]]]]:
+def _rows(
+    bench: reading.Bench, sizes: list[int], sides: list[int]
+) -> Iterator[tuple[str, Callable[[], Iterator[Figure]]]]:
     for size in sizes:
         yield "new", partial(reading.loaded, bench, size)
     yield "incremental", partial(reading.incremental, bench, max(sizes))
     yield "written", partial(writing.written, bench)
     yield "quota", partial(quota.used, bench)
     yield "doorbell", partial(doorbells.doorbell, bench)
+    yield "reconcile", partial(comparing.reconciled, bench, sizes)
+    for size in sides:
+        yield "compare", partial(comparing.compared, bench, size)
 
 
 def _as_json(figures: list[Figure], seconds: float) -> str:
