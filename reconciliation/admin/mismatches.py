@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -33,6 +34,7 @@ from reconciliation import repair
 from reconciliation.exports import csv_parts, xlsx
 from reconciliation.models import CAUSES, KINDS, Mismatch
 from reconciliation.words import Words, field_words, values_of
+from tenants.middleware import person
 from tenants.models import Role
 from tenants.services import record_audit
 from tenants.sites import ScopedStream, agency_site, clinic_site
@@ -144,30 +146,31 @@ class MismatchAdmin(RecordAdmin):
         return super().get_actions(request) if self.may_act(request) else {}
 
     def bring_in_line(self, request: HttpRequest, queryset: QuerySet[Mismatch]) -> HttpResponse | None:
-        wanted = repair.plan(queryset)
+        chosen = repair.choose(queryset)
         if "confirmed" not in request.POST:
-            return self._ask_first(request, wanted)
+            return self._ask_first(request, chosen)
         try:
-            sent = repair.bring_in_line(wanted)
+            made = repair.propose(chosen, by=person(request).actor, now=app_now())
         except Refused as refusal:
             messages.error(request, str(refusal))
             return None
-        if sent:
-            noun = "record is" if sent == 1 else "records are"
-            messages.success(request, f"{sent:,} {noun} sent anew. The next report shows what came of it.")
-        else:
-            messages.warning(request, "Nothing was sent: none of these can be mended by sending a record.")
-        return None
+        if not made:
+            messages.warning(request, "Nothing was proposed: none of these can be mended by sending a record.")
+            return None
+        messages.success(request, "What would be written is looked up now. Nothing is sent before somebody approves.")
+        base = f"{self.admin_site.name}:reconciliation_repair"
+        alone = len(made) == 1
+        return redirect(reverse(f"{base}_change", args=[made[0].pk]) if alone else reverse(f"{base}_changelist"))
 
-    def _ask_first(self, request: HttpRequest, wanted: repair.Plan) -> HttpResponse:
-        """What would be sent, and what needs a person's decision instead; nothing is done yet."""
+    def _ask_first(self, request: HttpRequest, chosen: repair.Choice) -> HttpResponse:
+        """What would be looked at, and what needs a person's decision instead; nothing is done yet."""
         kinds = dict(KINDS)
         context = {
             **self.admin_site.each_context(request),
             "title": "Bring in line",
-            "plan": wanted,
-            "sent": [(kinds[kind], count) for kind, count in wanted.by_kind.items()],
-            "left": [(kinds[kind], count) for kind, count in wanted.left.items()],
+            "choice": chosen,
+            "sent": [(kinds[kind], count) for kind, count in chosen.by_kind.items()],
+            "left": [(kinds[kind], count) for kind, count in chosen.left.items()],
             "most": repair.MOST,
             "chosen": request.POST.getlist("_selected_action"),
             "select_across": request.POST.get("select_across", "0"),
