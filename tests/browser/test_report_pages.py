@@ -52,19 +52,6 @@ def test_reports_are_readable(visit: Visit, people: House, report: Report, width
     olga.looks_right("row-mismatch")
 
 
-def test_a_person_brings_what_differs_in_line(visit: Visit, people: House, report: Report) -> None:
-    olga = visit()
-    olga.sign_in(people.olga)
-    olga.goto("/clinic/reconciliation/mismatch/")
-    olga.page.check("input[name=select_across]")
-    olga.page.click("button[value=bring_in_line]")
-    olga.settle()
-    olga.looks_right("mismatch-confirm")
-    olga.page.click("button[name=confirmed]")
-    olga.settle()
-    assert "records are sent anew" in olga.page.inner_text("body")
-
-
 def test_a_running_comparison_and_an_empty_list_are_readable(visit: Visit, people: House) -> None:
     olga = visit()
     olga.sign_in(people.olga)
