@@ -1,5 +1,6 @@
 """Mismatches: what is not equal on both sides, in plain words, with both values and what can be done."""
 
+from datetime import timedelta
 from operator import itemgetter
 from typing import Any
 
@@ -31,8 +32,10 @@ from integrations.services.candidates import page_of
 from integrations.services.desk import Refused
 from integrations.vault import open_vault
 from reconciliation import repair
+from reconciliation.admin.files import CSV, XLSX, as_file
 from reconciliation.exports import csv_parts, xlsx
 from reconciliation.models import CAUSES, KINDS, Mismatch
+from reconciliation.summary import AGES
 from reconciliation.words import Words, field_words, values_of
 from tenants.middleware import person
 from tenants.models import Role
@@ -41,7 +44,6 @@ from tenants.sites import ScopedStream, agency_site, clinic_site
 from tenants.walls import app_now, narrow_to
 
 UNKNOWN = "unknown"
-XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 class ShowFilter(Choice):
@@ -76,6 +78,24 @@ class CauseFilter(Choice):
         if not self.value():
             return queryset
         return queryset.filter(cause="" if self.value() == UNKNOWN else self.value())
+
+
+class AgeFilter(Choice):
+    """How long it has not agreed."""
+
+    title, parameter_name, any_word = "Open for", "age", "Any time"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(age, words) for age, words, _, _ in AGES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        asked = {age: (most, least) for age, _, least, most in AGES}.get(self.value() or "")
+        if asked is None:
+            return queryset
+        most, least = asked
+        now = app_now()
+        older = queryset.filter(first_seen__lte=now - timedelta(days=least))
+        return older.filter(first_seen__gt=now - timedelta(days=most)) if most else older
 
 
 class FieldFilter(Choice):
@@ -116,7 +136,7 @@ class MismatchAdmin(RecordAdmin):
         Column("Last seen", lambda row: when(row, row.last_seen)),
     )
     list_select_related = ("tenant", "flow", "flow__source", "flow__target")
-    list_filter = (ShowFilter, KindFilter, CauseFilter, FieldFilter, FlowFilter, ClinicFilter)
+    list_filter = (ShowFilter, KindFilter, CauseFilter, AgeFilter, FieldFilter, FlowFilter, ClinicFilter)
     ordering = ("-last_seen", "-pk")
     search_label = "Number on either side"
     change_list_template = "admin/reconciliation/mismatch/list.html"
@@ -181,12 +201,12 @@ class MismatchAdmin(RecordAdmin):
     def download_csv(self, request: HttpRequest, queryset: QuerySet[Mismatch]) -> HttpResponseBase:
         self._note_export(request, queryset, "csv")
         parts = csv_parts(queryset, masked=self._is_masked(request))
-        return ScopedStream(parts, content_type="text/csv; charset=utf-8", headers=_as_file("csv"))
+        return ScopedStream(parts, content_type=CSV, headers=as_file("mismatches", "csv"))
 
     def download_xlsx(self, request: HttpRequest, queryset: QuerySet[Mismatch]) -> HttpResponse:
         self._note_export(request, queryset, "xlsx")
         made = xlsx(queryset, masked=self._is_masked(request))
-        return HttpResponse(made, content_type=XLSX, headers=_as_file("xlsx"))
+        return HttpResponse(made, content_type=XLSX, headers=as_file("mismatches", "xlsx"))
 
     def _note_export(self, request: HttpRequest, queryset: QuerySet[Mismatch], kind: str) -> None:
         """One audit entry a clinic: who took how much away."""
@@ -260,10 +280,6 @@ def _state(row: Mismatch) -> Cell:
 def _age(row: Mismatch) -> str:
     days = ((row.closed_at or app_now()) - row.first_seen).days
     return "less than a day" if not days else f"{days} day{'' if days == 1 else 's'}"
-
-
-def _as_file(ending: str) -> dict[str, str]:
-    return {"Content-Disposition": f'attachment; filename="mismatches.{ending}"'}
 
 
 for site in (agency_site, clinic_site):

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from integrations.models import Flow
-from reconciliation.models import Report
+from reconciliation.models import Mismatch, Report
 from tenants.walls import app_now, tenant_tx
 from tests.browser.window import PHONE, Visit
 from tests.conftest import House
@@ -63,3 +63,29 @@ def test_a_running_comparison_and_an_empty_list_are_readable(visit: Visit, peopl
     running = begin(flow)
     olga.goto(f"/clinic/reconciliation/report/{running.pk}/change/")
     olga.looks_right("row-report-running")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (PHONE, True)], ids=["light", "phone-dark"])
+def test_the_agency_sees_all_flows_at_a_glance(
+    visit: Visit, people: House, report: Report, width: int, dark: bool
+) -> None:
+    ridge = make_flow(people.ridge)
+    older = done(ridge, agree=412, different=31)
+    for number in range(31):
+        row = differ(ridge, older, f"2{number:03}", cause="missed")
+        with tenant_tx(ridge.tenant_id):
+            Mismatch.objects.filter(pk=row.pk).update(first_seen=app_now() - timedelta(days=2 * number))
+    make_flow(people.ridge, name="our second shop")
+    ana = visit(width=width, dark=dark)
+    ana.sign_in(people.ana)
+    ana.goto("/agency/reconciliation/report/summary/")
+    ana.looks_right("report-summary")
+    ana.goto(f"/agency/reconciliation/report/?flow={ridge.name}&clinic=harbour-physio")
+    ana.looks_right("list-report-of-flow")
+
+
+def test_a_clinic_without_flows_is_told_what_comes(visit: Visit, people: House) -> None:
+    vik = visit()
+    vik.sign_in(people.vik)
+    vik.goto("/clinic/reconciliation/report/summary/")
+    vik.looks_right("report-summary-empty")
