@@ -327,6 +327,9 @@ SUTURE_KEEP_PREIMAGE_DAYS = env.int("SUTURE_KEEP_PREIMAGE_DAYS", default=30)
 SUTURE_REPAIR_ALONE_MAX = env.int("SUTURE_REPAIR_ALONE_MAX", default=50)
 SUTURE_REPAIR_WAIT_DAYS = env.int("SUTURE_REPAIR_WAIT_DAYS", default=7)
 
+# How many days a mailed link to a report may be opened
+SUTURE_REPORT_LINK_DAYS = env.int("SUTURE_REPORT_LINK_DAYS", default=7)
+
 # Logs and error reports
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")

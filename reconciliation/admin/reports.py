@@ -31,12 +31,12 @@ from integrations.admin.words import lasted, name_of_flow
 from integrations.messages import message
 from integrations.models import Flow, Mode
 from integrations.services.desk import Refused
-from reconciliation import chart, services
+from reconciliation import chart, mailing, services
 from reconciliation.admin import summary
 from reconciliation.compare import AGREE, LEFT_OUT, LEFT_PARTS, OTHERS, RIGHT_PARTS
 from reconciliation.compare import Mismatch as Kind
 from reconciliation.errands import set_timetable
-from reconciliation.models import Every, Mismatch, Report, ReportState, Timetable
+from reconciliation.models import Every, MailEvery, Mailing, Mismatch, Report, ReportState, Timetable
 from reconciliation.words import Words, as_percent
 from tenants.sites import agency_site, clinic_site
 from tenants.walls import app_now, narrow_to
@@ -217,6 +217,8 @@ class ReportAdmin(RecordAdmin):
                 self._stop(request, row)
             case "timetable":
                 self._keep_timetable(request, row)
+            case "mailing":
+                self._keep_mailing(request, row)
             case _:
                 messages.error(request, "Choose what to do.")
         return redirect(self.url("change", row.pk))
@@ -242,10 +244,23 @@ class ReportAdmin(RecordAdmin):
             self.audit(request, f"timetable.{every}", row, [])
         messages.success(request, f"{name_of_flow(row.flow.name)} is compared {Every(every).label.lower()}.")
 
+    def _keep_mailing(self, request: HttpRequest, row: Report) -> None:
+        every = request.POST.get("mail", "")
+        if every not in MailEvery.values:
+            messages.error(request, "Choose when.")
+            return
+        with narrow_to(row.tenant_id):
+            mailing.choose(row.tenant, MailEvery(every), app_now())
+            self.audit(request, f"mailing.{every}", row, [])
+        messages.success(request, f"Mail to the managers of {row.tenant}: {MailEvery(every).label.lower()}.")
+
     # -- what is shown
 
     def detail(self, request: HttpRequest, row: Report) -> dict[str, Any]:
         words = Words.of(row.flow)
+        mailed = (
+            Mailing.objects.filter(tenant_id=row.tenant_id).values_list("every", flat=True).first() or MailEvery.OFF
+        )
         table = Timetable.objects.filter(flow_id=row.flow_id).first()
         return {
             "title": f"Report on {name_of_flow(row.flow.name)}",
@@ -263,6 +278,7 @@ class ReportAdmin(RecordAdmin):
             "every": [
                 (value, label, value == (table.every if table else Every.DAILY)) for value, label in Every.choices
             ],
+            "mail": [(value, label, value == mailed) for value, label in MailEvery.choices],
             "facts": facts(
                 ("State", state_cell(row)),
                 ("Started", when(row, row.started_at)),

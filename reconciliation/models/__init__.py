@@ -1,5 +1,6 @@
-"""What reconciliation keeps: reports and their mismatches, repairs and what those replaced."""
+"""What reconciliation keeps: reports and their mismatches, repairs and what those replaced, and mails about reports."""
 
+from reconciliation.models.mailing import MailEvery, Mailing, ReportLink
 from reconciliation.models.repair import Repair, RepairState, RepairStep, StepState, UndoState
 from reconciliation.models.report import (
     CAUSES,
@@ -18,12 +19,15 @@ __all__ = [
     "CAUSES",
     "KINDS",
     "Every",
+    "MailEvery",
+    "Mailing",
     "Mismatch",
     "Phase",
     "Repair",
     "RepairState",
     "RepairStep",
     "Report",
+    "ReportLink",
     "ReportState",
     "Side",
     "Staged",
