@@ -3,8 +3,9 @@
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -25,7 +26,8 @@ BOM = "\ufeff"  # by which spreadsheets know that it is UTF-8
 MOST_ROWS = 50_000  # in one XLSX file, which is built in memory
 
 _BLANKS = r"[\s\ufeff\u200b-\u200d\u2060]*"
-_FORMULA = re.compile(rf"'*{_BLANKS}[=+\-@\t\r\n\0＝＋－＠]")
+_ERRORS = r"#(?:NULL!|DIV/0!|VALUE!|REF!|NAME\?|NUM!|N/A)\Z"  # which a spreadsheet would show as its own
+_FORMULA = re.compile(rf"'*(?:{_BLANKS}[=+\-@\t\r\n\0＝＋－＠]|{_ERRORS})")
 
 
 def safe_cell(text: str) -> str:
@@ -136,16 +138,20 @@ def csv_parts(rows: QuerySet[Mismatch], *, masked: bool) -> Iterator[str]:
 def xlsx(rows: QuerySet[Mismatch], *, masked: bool) -> bytes:
     """The file, whole: its first MOST_ROWS rows."""
     resource = MismatchResource(masked=masked)
-    data = Dataset(headers=resource.get_export_headers(), title="Mismatches")
-    taken = 0
-    for page in pages_of(rows):
-        for row in page[: MOST_ROWS - taken]:
-            data.append(resource.line(row))
-        taken += len(page)
-        if taken >= MOST_ROWS:
-            break
+    lines = (resource.line(row) for page in pages_of(rows) for row in page)
+    return _book("Mismatches", resource.get_export_headers(), islice(lines, MOST_ROWS))
+
+
+def _book(title: str, heads: Sequence[str], lines: Iterable[Sequence[object]]) -> bytes:
+    """One sheet. Characters that no spreadsheet may hold are shown as replaced."""
+    data = Dataset(headers=heads, title=title)
+    for line in lines:
+        data.append([_NO_XML.sub("\ufffd", cell) if isinstance(cell, str) else cell for cell in line])
     made: bytes = base_formats.XLSX().export_data(data)
     return made
+
+
+_NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def pages_of(rows: QuerySet[Mismatch]) -> Iterator[list[Mismatch]]:
@@ -217,11 +223,7 @@ def summary_csv(lines: Sequence[Line]) -> Iterator[str]:
 
 def summary_xlsx(lines: Sequence[Line]) -> bytes:
     resource = SummaryResource()
-    data = Dataset(headers=resource.get_export_headers(), title="Agreement")
-    for line in lines:
-        data.append(resource.export_resource(line))
-    made: bytes = base_formats.XLSX().export_data(data)
-    return made
+    return _book("Agreement", resource.get_export_headers(), map(resource.export_resource, lines))
 
 
 def _as_csv(lines: Sequence[Sequence[object]]) -> str:

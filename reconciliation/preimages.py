@@ -47,7 +47,8 @@ def _steps_of(items: Iterable[Item]) -> dict[tuple[int, str], RepairStep]:
     found = RepairStep.objects.filter(
         repair_id__in={item.repair for item in items}, source_key__in=[item.source_key for item in items]
     )
-    return {(step.repair_id, step.source_key): step for step in found.select_for_update(of=("self",))}
+    locked = found.order_by("pk").select_for_update(of=("self",))
+    return {(step.repair_id, step.source_key): step for step in locked}
 
 
 def _keep(job: Job, item: Item, step: RepairStep) -> None:
