@@ -133,6 +133,7 @@ def test_who_proposed_a_large_one_sees_who_must_approve(visit: Visit, people: Ho
     assert not olga.page.query_selector("button[value=approve]")
 
 
+@pytest.mark.proof
 def test_a_viewer_sees_values_masked(visit: Visit, people: House, flow: Flow) -> None:
     row = looked_at(flow, by="sam")
     vik = visit()

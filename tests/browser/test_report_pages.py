@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from integrations.models import Flow
-from reconciliation.models import Mismatch, Report
+from reconciliation import mailing
+from reconciliation.models import Mismatch, Report, ReportLink
 from tenants.walls import app_now, tenant_tx
 from tests.browser.window import PHONE, Visit
 from tests.conftest import House
@@ -84,8 +85,27 @@ def test_the_agency_sees_all_flows_at_a_glance(
     ana.looks_right("list-report-of-flow")
 
 
+@pytest.mark.proof
 def test_a_clinic_without_flows_is_told_what_comes(visit: Visit, people: House) -> None:
     vik = visit()
     vik.sign_in(people.vik)
     vik.goto("/clinic/reconciliation/report/summary/")
     vik.looks_right("report-summary-empty")
+
+
+def test_a_mailed_link_leads_through_signing_in_to_the_report_once(visit: Visit, people: House, report: Report) -> None:
+    secret = "a-link-in-a-mail"
+    with tenant_tx(people.harbour.pk):
+        ReportLink.objects.create(
+            user=people.olga, report=report, digest=mailing.digest_of(secret), created_at=app_now(),
+            expires_at=app_now() + timedelta(days=7),
+        )  # fmt: skip
+    path = f"/report-link/{people.harbour.pk}/{secret}/"
+    olga = visit(width=PHONE)
+    olga.sign_in(people.olga)
+    olga.goto(path)
+    olga.looks_right("report-link")
+    olga.send(".su-card button[type=submit]")
+    assert olga.page.url.endswith(f"/clinic/reconciliation/report/{report.pk}/change/")
+    olga.goto(path)
+    olga.looks_right("report-link-closed")

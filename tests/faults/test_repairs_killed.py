@@ -19,7 +19,7 @@ from tests.reports import compared, customer, edit, patients
 from tests.stage import Stage, open_wide, stage
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
-EVERY = 1 if os.environ.get("SUTURE_PROOF") else 9  # which boundaries are died at
+EVERY = 1 if os.environ.get("SUTURE_PROOF") else 13  # which boundaries are died at
 
 
 @pytest.fixture
