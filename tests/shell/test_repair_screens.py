@@ -1,6 +1,7 @@
 """Repairs: who may propose, approve, decline and take back, what the screens show to whom, and what time does (B7, K35)."""
 
 import json
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -278,3 +279,31 @@ def test_records_are_shown_by_state_and_by_the_page(house: House, flow: Flow) ->
 
 def test_an_empty_list_says_what_to_do(house: House) -> None:
     assert "Nothing was repaired yet" in body(sign_in(house.olga).get("/clinic/reconciliation/repair/"))
+
+
+@pytest.mark.proof
+def test_of_ten_thousand_so_many_go_at_a_time_and_the_page_is_as_quick(house: House, flow: Flow) -> None:
+    report, now = done(flow, agree=1), app_now()
+    with tenant_tx(flow.tenant_id):
+        Mismatch.objects.bulk_create(
+            Mismatch(
+                tenant_id=flow.tenant_id, flow=flow, report=report, kind="different", source_key=str(number), field="email",
+                cause="hand", first_seen=now, last_seen=now,
+            )
+            for number in range(10_000)
+        )  # fmt: skip
+    client = sign_in(house.olga)
+    assert "At most 5,000 go at a time" in body(client.post(LISTED, WHOLE))
+    client.post(LISTED, {**WHOLE, "confirmed": "1"})
+    with tenant_tx(flow.tenant_id):
+        row = Repair.objects.get()
+        RepairStep.objects.update(state=StepState.READY, action="update")
+        Repair.objects.update(state=RepairState.PROPOSED)
+    assert (row.records, row.needs_second) == (repair.MOST, True)
+    started = time.perf_counter()
+    assert "Page 1 of 200" in body(client.get(address(row)))
+    assert time.perf_counter() - started < 0.5
+    sign_in(house.ana).post(address(row, "agency"), {"do": "approve"})
+    with tenant_tx(flow.tenant_id):
+        assert Delivery.objects.filter(state="waiting").count() == repair.MOST
+        assert repair.choose(Mismatch.objects.all()).records == repair.MOST  # the rest
