@@ -34,7 +34,7 @@ from integrations.vault import open_vault
 from reconciliation import repair
 from reconciliation.admin.files import CSV, XLSX, as_file
 from reconciliation.exports import csv_parts, xlsx
-from reconciliation.models import CAUSES, KINDS, Mismatch
+from reconciliation.models import CAUSES, KINDS, Mismatch, RepairStep
 from reconciliation.summary import AGES
 from reconciliation.words import Words, field_words, values_of
 from tenants.middleware import person
@@ -252,6 +252,7 @@ class MismatchAdmin(RecordAdmin):
             "target_url": page_of(words.kind.target, flow.target.facts, row.target_key) if row.target_key else "",
             "log_url": _listed(site, "synclogentry", row.source_key or row.target_key, slug),
             "report_url": self._report_url(row),
+            "repair_url": self._repair_url(row),
             "facts": facts(
                 ("State", _state(row)),
                 (f"In {words.source}", {"text": row.source_key}),
@@ -263,6 +264,12 @@ class MismatchAdmin(RecordAdmin):
                 ("Closed", when(row, row.closed_at, never="")),
             ),
         }
+
+    def _repair_url(self, row: Mismatch) -> str:
+        """The newest repair that the record is or was in, ``""`` for none."""
+        steps = RepairStep.objects.filter(repair__flow_id=row.flow_id, source_key=row.source_key)
+        newest = steps.order_by("-repair_id").values_list("repair_id", flat=True).first() if row.source_key else None
+        return reverse(f"{self.admin_site.name}:reconciliation_repair_change", args=(newest,)) if newest else ""
 
     def _report_url(self, row: Mismatch) -> str:
         return reverse(f"{self.admin_site.name}:reconciliation_report_change", args=(row.report_id,))

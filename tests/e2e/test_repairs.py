@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from copy import deepcopy
 
 import pytest
+from django.test import override_settings
 
-from integrations.models import LinkState
+from integrations.connectors.cliniko import sandbox_goods as goods
+from integrations.models import Flow, LinkState
+from integrations.services import errands as registry
 from integrations.vault import open_vault
-from reconciliation.models import RepairState, StepState, UndoState
+from reconciliation import repair
+from reconciliation.models import Mismatch, Repair, RepairState, StepState, UndoState
 from reconciliation.repairing import preview_place
-from tenants.walls import tenant_tx
+from tenants.walls import app_now, system_tx, tenant_tx
 from tests.conftest import House
 from tests.repairs import approved, proposed, steps, taken_back
 from tests.reports import compared, customer, edit, patients, rows
@@ -141,3 +145,59 @@ def test_a_target_that_is_gone_or_unlinked_is_not_made_anew_by_an_undo(clinic: S
     assert (told[keys["ada"]].undo_state, told[keys["ada"]].undo_code) == (UndoState.KEPT, "link.target_gone")
     assert len(clinic.customers()) == count
     assert clinic.held() == {}
+
+
+@pytest.fixture
+def shelf(house: House) -> Iterator[Stage]:
+    """A roller that the shop sells, with its price and its stock from the practice."""
+    with stage(house.harbour, mode="off") as built, override_settings(SUTURE_PARENT_WAIT_S=0.1):
+        built.join("products-to-products")
+        built.join("stock-to-inventory", location=str(next(iter(built.shop.locations))))
+        open_wide(built)
+        goods.add_product(built.world, name="Roller", item_code="FR-1", price="90", stock_level="10.0")
+        built.sync_all()
+        yield built
+
+
+def test_a_price_and_a_stock_level_are_repaired_and_taken_back(shelf: Stage) -> None:
+    """K35: what a shop's staff typed is there again, where the repair was the mistake."""
+    (product,) = shelf.shop.products.values()
+    product["variants"][0]["price"] = "1.00"
+    shelf.shop.store(product)
+    (level,) = (one for one in shelf.shop.levels.values() if one["isActive"])
+    level["available"] = 17
+    told = {}
+    for kind in ("products-to-products", "stock-to-inventory"):
+        with tenant_tx(shelf.tenant.pk):
+            shelf.flow_id = Flow.objects.get(name=kind).pk
+        compared(shelf)
+        told[kind] = approved(shelf, proposed(shelf).pk)
+        assert (told[kind].in_line, told[kind].unequal) == (1, 0), kind
+    assert (_price(shelf), _level(shelf)) == ("90.00", 10)
+    for kind, row in told.items():
+        assert taken_back(shelf, row.pk).undone == 1, kind
+    assert (_price(shelf), _level(shelf)) == ("1.00", 17)
+    written = shelf.writes
+    shelf.sync_all()
+    assert shelf.writes == written
+
+
+def _price(shelf: Stage) -> str:
+    (product,) = shelf.shop.products.values()
+    return str(product["variants"][0]["price"])
+
+
+def _level(shelf: Stage) -> int:
+    (level,) = (one for one in shelf.shop.levels.values() if one["isActive"])
+    return int(level["available"])
+
+
+def test_the_workers_task_carries_a_repair_on(clinic: Stage, keys: dict[str, str]) -> None:
+    with tenant_tx(clinic.tenant.pk):
+        (row,) = repair.propose(repair.choose(Mismatch.objects.all()), by="olga", now=app_now())
+    with system_tx("test"):
+        due = {errand.name: [ring.id for ring in errand.due()] for errand in registry.errands()}
+    assert due["repair"] == [row.pk]
+    assert registry.task_of("repair")(clinic.tenant.pk, row.pk) == "end"
+    with tenant_tx(clinic.tenant.pk):
+        assert Repair.objects.get(pk=row.pk).state == RepairState.PROPOSED

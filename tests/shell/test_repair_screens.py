@@ -93,6 +93,14 @@ def test_a_record_is_in_one_repair_at_a_time(flow: Flow) -> None:
         assert repair.choose(Mismatch.objects.all()).records == 0
 
 
+def test_a_mismatch_leads_to_its_repair(house: House, flow: Flow) -> None:
+    row = proposed(flow, 1)
+    with tenant_tx(flow.tenant_id):
+        mismatch = Mismatch.objects.get()
+    page = body(sign_in(house.vik).get(f"/clinic/reconciliation/mismatch/{mismatch.pk}/change/"))
+    assert address(row) in page
+
+
 def test_nothing_is_proposed_for_a_flow_in_preview(house: House, flow: Flow) -> None:
     differ(flow, done(flow, agree=1), "1")
     with tenant_tx(flow.tenant_id):
