@@ -4,7 +4,7 @@ went back. In slices under a lease; each page commits with what it found. Writes
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -68,23 +68,27 @@ def preview_place(repair_id: int, source_key: str) -> str:
     return f"repair:{repair_id}:{source_key}"
 
 
+class Asked(Clients):
+    """Clients that know which connection was asked last: whose trouble an error is."""
+
+    last: Connection
+
+    def to(self, connection: Connection) -> Client:
+        self.last = connection
+        return super().to(connection)
+
+
 @dataclass(slots=True)
 class Work:
-    """One claimed slice. ``asked`` is the connection that was asked last."""
+    """One claimed slice."""
 
     job: Job
     repair: Repair
-    opener: Callable[..., Client]
-    asked: Connection = field(init=False)
-    clients: Clients = field(init=False)
+    opener: InitVar[Callable[..., Client]]
+    clients: Asked = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.asked = self.job.source
-        self.clients = Clients(self.job.tenant_id, self._opened)
-
-    def _opened(self, tenant_id: int, connection: Connection) -> Client:
-        self.asked = connection
-        return self.opener(tenant_id, connection)
+    def __post_init__(self, opener: Callable[..., Client]) -> None:
+        self.clients = Asked(self.job.tenant_id, opener)
 
     def carry_on(self, *, until: datetime) -> Slice:
         steps = {
@@ -117,7 +121,7 @@ class Work:
     def interrupted(self, error: errors.SyncError) -> Slice:
         """Lets the repair go, and tells the connection that was asked what happened."""
         with tenant_tx(self.job.tenant_id, reason="repair"):
-            retry_at = connections.record_failure(self.asked.pk, error, call=Call.READ)
+            retry_at = connections.record_failure(self.clients.last.pk, error, call=Call.READ)
             due = retry_at or app_now() + timedelta(seconds=settings.SUTURE_PAUSED_RETRY_S)
             self.save(lease_until=None, not_before=due, code=error.code)
         return Slice(more=True, retry_at=due, code=error.code)

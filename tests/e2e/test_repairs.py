@@ -9,10 +9,12 @@ import pytest
 from django.test import override_settings
 
 from integrations.connectors.cliniko import sandbox_goods as goods
-from integrations.models import Flow, LinkState
+from integrations.connectors.sandbox_kit import Fault, FaultKind
+from integrations.models import Connection, Flow, LinkState
 from integrations.services import errands as registry
+from integrations.services.connections import open_client
 from integrations.vault import open_vault
-from reconciliation import repair
+from reconciliation import repair, repairing
 from reconciliation.models import Mismatch, Repair, RepairState, StepState, UndoState
 from reconciliation.repairing import preview_place
 from tenants.walls import app_now, system_tx, tenant_tx
@@ -190,6 +192,21 @@ def _price(shelf: Stage) -> str:
 def _level(shelf: Stage) -> int:
     (level,) = (one for one in shelf.shop.levels.values() if one["isActive"])
     return int(level["available"])
+
+
+def test_a_source_that_fails_later_is_not_the_targets_trouble(
+    clinic: Stage, keys: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three records a page each: the first goes well, so both connections are open when the source fails."""
+    monkeypatch.setattr(repairing, "SUSPECTS", 1)
+    with tenant_tx(clinic.tenant.pk):
+        (row,) = repair.propose(repair.choose(Mismatch.objects.all()), by="olga", now=app_now())
+    clinic.cliniko.faults.add(Fault(FaultKind.STATUS, status=503, skip=1, times=50))
+    told = repairing.run_slice(clinic.tenant.pk, row.pk, seconds=30, opener=open_client)
+    assert told.more and told.code.startswith("http.")
+    with tenant_tx(clinic.tenant.pk):
+        failures = dict(Connection.objects.values_list("name", "failures"))
+    assert failures["practice"] > 0 and failures["shop"] == 0
 
 
 def test_the_workers_task_carries_a_repair_on(clinic: Stage, keys: dict[str, str]) -> None:
