@@ -119,7 +119,7 @@ def approve(repair: Repair, *, by: str, now: datetime) -> int:
         raise Refused("Somebody else must approve this one: it is large, and you proposed it.")
     flow = Flow.objects.get(pk=repair.flow_id)
     _refuse_unless_it_writes(flow)
-    _move(repair, RepairState.PROPOSED, RepairState.SENDING, approved_by=by, approved_at=now)
+    _move(repair, RepairState.PROPOSED, RepairState.SENDING, approved_by=by, approved_at=now, crashes=0)
     ready = RepairStep.objects.filter(repair=repair, state=StepState.READY)
     keys = list(ready.values_list("source_key", flat=True))
     if keys:
@@ -154,7 +154,7 @@ def undo(repair: Repair, *, by: str, reason: str, now: datetime) -> int:
     if repair.undo_until is None or repair.undo_until <= now:
         raise Refused("What was there before is no longer kept.")
     words = {"undone_by": by, "undo_reason": reason.strip()[:255]}
-    _move(repair, RepairState.DONE, RepairState.UNDOING, not_before=None, **words)
+    _move(repair, RepairState.DONE, RepairState.UNDOING, not_before=None, crashes=0, **words)
     steps = list(RepairStep.objects.filter(undoable(), repair=repair).order_by("source_key"))
     sent = _send_back(flow, repair, steps, now)
     RepairStep.objects.filter(repair=repair, source_key__in=sent).update(undo_state=UndoState.SENT)

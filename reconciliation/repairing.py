@@ -52,14 +52,20 @@ def run_slice(
 
 
 def _claim(repair_id: int) -> Repair | None:
-    """Takes the repair's lease by one conditional update."""
+    """Takes the repair's lease by one conditional update. One that crashed too often is given up instead."""
     now = app_now()
     free = (
         Repair.objects.filter(pk=repair_id, state__in=AT_WORK).exclude(lease_until__gt=now).exclude(not_before__gt=now)
     )
-    if not free.update(lease_until=now + timedelta(seconds=settings.SUTURE_LEASE_S), fence=F("fence") + 1):
+    lease = now + timedelta(seconds=settings.SUTURE_LEASE_S)
+    if not free.update(lease_until=lease, fence=F("fence") + 1, crashes=F("crashes") + 1):
         return None
     repair: Repair = Repair.objects.get(pk=repair_id)
+    if repair.crashes > settings.SUTURE_CRASH_TRIES:
+        Repair.objects.filter(pk=repair_id, fence=repair.fence).update(
+            state=RepairState.FAILED, code="internal.run_crashes", ended_at=now, undo_until=now, lease_until=None
+        )
+        return None
     return repair
 
 
@@ -104,7 +110,7 @@ class Work:
                 return Slice(more=False)
             with tenant_tx(self.job.tenant_id, reason="repair"):
                 if app_now() >= until:
-                    self.save(lease_until=None)
+                    self.save(lease_until=None, crashes=0)
                     return Slice(more=True)
 
     def save(self, **changes: object) -> None:
@@ -116,14 +122,14 @@ class Work:
             setattr(self.repair, name, value)
 
     def _extend(self) -> None:
-        self.save(lease_until=app_now() + timedelta(seconds=settings.SUTURE_LEASE_S), code="")
+        self.save(lease_until=app_now() + timedelta(seconds=settings.SUTURE_LEASE_S), code="", crashes=0)
 
     def interrupted(self, error: errors.SyncError) -> Slice:
         """Lets the repair go, and tells the connection that was asked what happened."""
         with tenant_tx(self.job.tenant_id, reason="repair"):
             retry_at = connections.record_failure(self.clients.last.pk, error, call=Call.READ)
             due = retry_at or app_now() + timedelta(seconds=settings.SUTURE_PAUSED_RETRY_S)
-            self.save(lease_until=None, not_before=due, code=error.code)
+            self.save(lease_until=None, not_before=due, code=error.code, crashes=0)
         return Slice(more=True, retry_at=due, code=error.code)
 
     def _steps(self, state: StepState) -> QuerySet[RepairStep]:
@@ -132,7 +138,7 @@ class Work:
 
     def _put_off(self) -> datetime:
         due: datetime = app_now() + timedelta(seconds=WAIT_S)
-        self.save(lease_until=None, not_before=due)
+        self.save(lease_until=None, not_before=due, crashes=0)
         return due
 
     # -- before anybody approves

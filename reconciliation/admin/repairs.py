@@ -50,6 +50,7 @@ TONES = {
     RepairState.UNDONE: "skipped",
     RepairState.DECLINED: "skipped",
     RepairState.LAPSED: "skipped",
+    RepairState.FAILED: "failed",
 }
 STEP_TONES = {
     StepState.PLANNED: "waiting",

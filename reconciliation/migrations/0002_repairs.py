@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
             name='Repair',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(choices=[('previewing', 'Being looked at'), ('proposed', 'Waits for approval'), ('sending', 'Being delivered'), ('done', 'Done'), ('undoing', 'Being taken back'), ('undone', 'Taken back'), ('declined', 'Declined'), ('lapsed', 'Never approved')], default='previewing', max_length=10)),
+                ('state', models.CharField(choices=[('previewing', 'Being looked at'), ('proposed', 'Waits for approval'), ('sending', 'Being delivered'), ('done', 'Done'), ('undoing', 'Being taken back'), ('undone', 'Taken back'), ('declined', 'Declined'), ('lapsed', 'Never approved'), ('failed', 'Given up')], default='previewing', max_length=10)),
                 ('code', models.CharField(blank=True, max_length=60)),
                 ('proposed_by', models.CharField(max_length=320)),
                 ('proposed_at', models.DateTimeField()),
@@ -40,6 +40,7 @@ class Migration(migrations.Migration):
                 ('not_before', models.DateTimeField(null=True)),
                 ('lease_until', models.DateTimeField(null=True)),
                 ('fence', models.PositiveIntegerField(default=0)),
+                ('crashes', models.PositiveSmallIntegerField(default=0)),
                 ('flow', tenants.walls.TenantForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='integrations.flow')),
                 ('tenant', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
             ],

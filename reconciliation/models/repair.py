@@ -16,6 +16,7 @@ class RepairState(models.TextChoices):
     UNDONE = "undone", "Taken back"
     DECLINED = "declined", "Declined"
     LAPSED = "lapsed", "Never approved"
+    FAILED = "failed", "Given up"
 
 
 class StepState(models.TextChoices):
@@ -63,6 +64,7 @@ class Repair(TenantModel):
     not_before = models.DateTimeField(null=True)
     lease_until = models.DateTimeField(null=True)
     fence = models.PositiveIntegerField(default=0)
+    crashes = models.PositiveSmallIntegerField(default=0)
 
     class Meta:
         indexes = [

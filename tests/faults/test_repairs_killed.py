@@ -108,6 +108,19 @@ def test_a_second_worker_leaves_while_the_first_holds_the_lease(clinic: Stage) -
         assert repairing._claim(row.pk) is not None and repairing._claim(row.pk) is None
 
 
+def test_one_that_kills_its_worker_again_and_again_is_given_up(clinic: Stage, clock: MovedClock) -> None:
+    keys = patients(clinic, ("ada", "ben"))
+    clinic.sync()
+    row = mischief(clinic, keys)
+    for _ in range(settings.SUTURE_CRASH_TRIES + 1):
+        with tenant_tx(clinic.tenant.pk):
+            repairing._claim(row.pk)
+        clock.forward(timedelta(seconds=settings.SUTURE_LEASE_S + 1))
+    given_up = standing(clinic, row.pk)
+    assert (given_up.state, given_up.code) == (RepairState.FAILED, "internal.run_crashes")
+    assert not repairing.run_slice(clinic.tenant.pk, row.pk, seconds=30, opener=open_client).more
+
+
 def test_whoever_comes_back_late_saves_nothing(clinic: Stage, clock: MovedClock) -> None:
     keys = patients(clinic, ("ada", "ben"))
     clinic.sync()
