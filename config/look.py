@@ -31,6 +31,7 @@ MENU: Menu = (
             ("Links", "link", "integrations.link"),
             ("Explain a record", "contact_support", "integrations.link:explain"),
             ("Mismatches", "difference", "reconciliation.mismatch"),
+            ("Repairs", "published_with_changes", "reconciliation.repair"),
             ("Reports", "balance", "reconciliation.report"),
         ),
     ),

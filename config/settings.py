@@ -322,6 +322,14 @@ SUTURE_FLIPS_PER_HOUR = env.int("SUTURE_FLIPS_PER_HOUR", default=4)
 SUTURE_KEEP_LOG_DAYS = env.int("SUTURE_KEEP_LOG_DAYS", default=30)
 SUTURE_KEEP_RUN_DAYS = env.int("SUTURE_KEEP_RUN_DAYS", default=90)
 SUTURE_KEEP_DONE_DAYS = env.int("SUTURE_KEEP_DONE_DAYS", default=30)
+SUTURE_KEEP_PREIMAGE_DAYS = env.int("SUTURE_KEEP_PREIMAGE_DAYS", default=30)
+
+# Repairs: a larger one takes a second person, and one that nobody approves lapses
+SUTURE_REPAIR_ALONE_MAX = env.int("SUTURE_REPAIR_ALONE_MAX", default=50)
+SUTURE_REPAIR_WAIT_DAYS = env.int("SUTURE_REPAIR_WAIT_DAYS", default=7)
+
+# How many days a mailed link to a report may be opened
+SUTURE_REPORT_LINK_DAYS = env.int("SUTURE_REPORT_LINK_DAYS", default=7)
 
 # Logs and error reports
 

@@ -4,6 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 from django.views.decorators.http import require_safe
 
+from reconciliation.views import report_link
 from tenants.signin import home
 from tenants.sites import agency_site, clinic_site
 
@@ -18,6 +19,7 @@ urlpatterns = [
     path("", home, name="home"),
     path("health", health, name="health"),
     path("accounts/", include("allauth.urls")),
+    path("report-link/<int:clinic>/<str:secret>/", report_link, name="report_link"),
     path("hijack/", include("hijack.urls")),
     path("agency/", agency_site.urls),
     path("clinic/", clinic_site.urls),

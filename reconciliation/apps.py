@@ -6,9 +6,11 @@ class ReconciliationConfig(AppConfig):
     verbose_name = "Reconciliation"
 
     def ready(self) -> None:
-        """Enters what the pulse rings for."""
-        from integrations.services.errands import enter  # noqa: PLC0415 - models are not loaded before
+        """Enters what the pulse rings for, and who keeps what a repair's writes replace."""
+        from integrations.services import errands, witness  # noqa: PLC0415 - models are not loaded before
         from reconciliation.errands import ERRANDS  # noqa: PLC0415
+        from reconciliation.preimages import PREIMAGES  # noqa: PLC0415
 
         for errand in ERRANDS:
-            enter(errand)
+            errands.enter(errand)
+        witness.enter(PREIMAGES)

@@ -10,8 +10,8 @@ from integrations.services.errands import Errand
 from integrations.services.pulse import Ring
 from integrations.services.schedule import next_due
 from integrations.tasks import at_work
-from reconciliation import services, staging
-from reconciliation.models import Every, Mismatch, Report, ReportState, Staged, Timetable
+from reconciliation import mailing, repair, repairing, services, staging
+from reconciliation.models import Every, Mismatch, Repair, Report, ReportState, Staged, Timetable
 from tenants.walls import app_now, tenant_tx
 
 CRON = {Every.DAILY: "0 2 * * *", Every.WEEKLY: "0 2 * * 0"}
@@ -30,6 +30,20 @@ WHERE r.state = 'running' AND (r.lease_until IS NULL OR r.lease_until < app_now(
 ORDER BY r.id LIMIT {LIMIT}
 """  # noqa: S608 - constants only
 
+_DUE_REPAIRS = f"""
+SELECT r.tenant_id, r.id FROM reconciliation_repair r JOIN integrations_flow f ON f.id = r.flow_id
+JOIN integrations_connection a ON a.id = f.source_id JOIN integrations_connection b ON b.id = f.target_id
+WHERE r.state IN ('previewing', 'sending', 'undoing') AND (r.lease_until IS NULL OR r.lease_until < app_now())
+  AND (r.not_before IS NULL OR r.not_before <= app_now())
+  AND {_CALLABLE.format(c="a")} AND {_CALLABLE.format(c="b")}
+ORDER BY r.id LIMIT {LIMIT}
+"""  # noqa: S608
+
+_DUE_MAILINGS = f"""
+SELECT m.tenant_id, m.id FROM reconciliation_mailing m
+WHERE m.every <> 'off' AND m.next_due_at <= app_now() ORDER BY m.next_due_at LIMIT {LIMIT}
+"""  # noqa: S608
+
 _DUE_FLOWS = f"""
 SELECT t.tenant_id, t.flow_id FROM reconciliation_timetable t
 WHERE t.every <> 'off' AND t.next_due_at <= app_now() ORDER BY t.next_due_at LIMIT {LIMIT}
@@ -46,16 +60,37 @@ def due_flows() -> list[Ring]:
     return _ask(_DUE_FLOWS)
 
 
-def _ask(statement: str) -> list[Ring]:
+def due_repairs() -> list[Ring]:
+    """Repairs to look at, to read again or to count. Somebody waits for them."""
+    return _ask(_DUE_REPAIRS, backfill=False)
+
+
+def due_mailings() -> list[Ring]:
+    """Clinics whose people are to be told."""
+    return _ask(_DUE_MAILINGS, backfill=False)
+
+
+def _ask(statement: str, *, backfill: bool = True) -> list[Ring]:
     with database.cursor() as cursor:
         cursor.execute(statement)
-        return [Ring(tenant_id, pk, backfill=True) for tenant_id, pk in cursor.fetchall()]
+        return [Ring(tenant_id, pk, backfill=backfill) for tenant_id, pk in cursor.fetchall()]
+
+
+def carry_repair_on(tenant_id: int, repair_id: int) -> str:
+    with at_work("repair", tenant_id, repair_id):
+        done = repairing.run_slice(tenant_id, repair_id, seconds=settings.SUTURE_SLICE_S)
+    return done.code or ("more" if done.more else "end")
 
 
 def reconcile(tenant_id: int, report_id: int) -> str:
     with at_work("reconcile", tenant_id, report_id):
         done = services.run_slice(tenant_id, report_id, seconds=settings.SUTURE_SLICE_S)
     return done.code or ("more" if done.more else "end")
+
+
+def mail_report(tenant_id: int, mailing_id: int) -> str:
+    with at_work("mail_report", tenant_id, mailing_id):
+        return f"{mailing.send_due(tenant_id, mailing_id)} mails"
 
 
 def begin_due(tenant_id: int, flow_id: int) -> str:
@@ -106,9 +141,13 @@ def sweep(tenant_id: int) -> int:
 
 
 def remove_aged(tenant_id: int) -> int:
-    """Mismatches that closed long ago, old reports that nothing open refers to, and stages that nobody ended."""
+    """Mismatches that closed long ago, old reports that nothing open refers to, stages that nobody ended, old repairs,
+    links that were mailed, and what was there before a repair, each once its time is over."""
     with tenant_tx(tenant_id, reason="retention"):
         edge = app_now() - timedelta(days=settings.SUTURE_KEEP_RUN_DAYS)
+        repair.lapse(app_now())
+        mailing.remove_aged(app_now())
+        Repair.objects.exclude(state__in=repairing.AT_WORK).filter(proposed_at__lt=edge).delete()
         removed = int(Mismatch.objects.filter(closed_at__lt=edge).delete()[0])
         used = Mismatch.objects.values("report_id")
         aged = Report.objects.exclude(state=ReportState.RUNNING).filter(started_at__lt=edge).exclude(pk__in=used)
@@ -122,4 +161,6 @@ def remove_aged(tenant_id: int) -> int:
 ERRANDS = (
     Errand("reconcile", due_reports, reconcile, sweep),
     Errand("compare", due_flows, begin_due),
+    Errand("repair", due_repairs, carry_repair_on),
+    Errand("mail_report", due_mailings, mail_report),
 )

@@ -1,10 +1,11 @@
-"""Mismatches as CSV and XLSX, for people who work in a spreadsheet. No cell begins as a formula does."""
+"""Mismatches and the summary as CSV and XLSX, for people who work in a spreadsheet. No cell begins as a formula does."""
 
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,16 +14,20 @@ from import_export import fields, resources
 from import_export.formats import base_formats
 from tablib import Dataset
 
+from integrations.admin.words import name_of_flow
 from integrations.vault import Vault, open_vault
 from reconciliation.models import Mismatch
+from reconciliation.summary import AGES, Line
 from reconciliation.words import Words, values_of
 from tenants.walls import app_now, narrow_to
 
 PAGE = 500
+BOM = "\ufeff"  # by which spreadsheets know that it is UTF-8
 MOST_ROWS = 50_000  # in one XLSX file, which is built in memory
 
 _BLANKS = r"[\s\ufeff\u200b-\u200d\u2060]*"
-_FORMULA = re.compile(rf"'*{_BLANKS}[=+\-@\t\r\n\0＝＋－＠]")
+_ERRORS = r"#(?:NULL!|DIV/0!|VALUE!|REF!|NAME\?|NUM!|N/A)\Z"  # which a spreadsheet would show as its own
+_FORMULA = re.compile(rf"'*(?:{_BLANKS}[=+\-@\t\r\n\0＝＋－＠]|{_ERRORS})")
 
 
 def safe_cell(text: str) -> str:
@@ -125,7 +130,7 @@ def _local(moment: datetime, row: Mismatch) -> str:
 def csv_parts(rows: QuerySet[Mismatch], *, masked: bool) -> Iterator[str]:
     """The file, a page of rows a part. Each part is asked for within a scope, and none needs to stay open between."""
     resource = MismatchResource(masked=masked)
-    yield "\ufeff" + _as_csv([resource.get_export_headers()])
+    yield BOM + _as_csv([resource.get_export_headers()])
     for page in pages_of(rows):
         yield _as_csv([resource.line(row) for row in page])
 
@@ -133,16 +138,20 @@ def csv_parts(rows: QuerySet[Mismatch], *, masked: bool) -> Iterator[str]:
 def xlsx(rows: QuerySet[Mismatch], *, masked: bool) -> bytes:
     """The file, whole: its first MOST_ROWS rows."""
     resource = MismatchResource(masked=masked)
-    data = Dataset(headers=resource.get_export_headers(), title="Mismatches")
-    taken = 0
-    for page in pages_of(rows):
-        for row in page[: MOST_ROWS - taken]:
-            data.append(resource.line(row))
-        taken += len(page)
-        if taken >= MOST_ROWS:
-            break
+    lines = (resource.line(row) for page in pages_of(rows) for row in page)
+    return _book("Mismatches", resource.get_export_headers(), islice(lines, MOST_ROWS))
+
+
+def _book(title: str, heads: Sequence[str], lines: Iterable[Sequence[object]]) -> bytes:
+    """One sheet. Characters that no spreadsheet may hold are shown as replaced."""
+    data = Dataset(headers=heads, title=title)
+    for line in lines:
+        data.append([_NO_XML.sub("\ufffd", cell) if isinstance(cell, str) else cell for cell in line])
     made: bytes = base_formats.XLSX().export_data(data)
     return made
+
+
+_NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def pages_of(rows: QuerySet[Mismatch]) -> Iterator[list[Mismatch]]:
@@ -152,7 +161,72 @@ def pages_of(rows: QuerySet[Mismatch]) -> Iterator[list[Mismatch]]:
         last = page[-1].pk
 
 
-def _as_csv(lines: list[list[str]]) -> str:
+class SummaryResource(resources.Resource):
+    """One row a flow."""
+
+    clinic = _column("Clinic", "clinic_of")
+    flow = _column("Flow", "flow_of")
+    agreement = _column("Agreement in %", "agreement_of")
+    left = _column("Records at the source", "left_of")
+    right = _column("Records at the target", "right_of")
+    open = _column("Do not agree now", "open_of")
+    day, week, month, older = (_column(f"Of these, {words.lower()}", f"{name}_of") for name, words, _, _ in AGES)
+    cause = _column("Most frequent cause", "cause_of")
+    compared = _column("Last compared", "compared_of")
+
+    def clinic_of(self, line: Line) -> str:
+        return safe_cell(line.flow.tenant.name)
+
+    def flow_of(self, line: Line) -> str:
+        return safe_cell(name_of_flow(line.flow.name))
+
+    def agreement_of(self, line: Line) -> str:
+        return "" if line.agreement is None else f"{int(line.agreement * 10) / 10:.1f}"
+
+    def left_of(self, line: Line) -> int | str:
+        return line.report.left if line.report else ""
+
+    def right_of(self, line: Line) -> int | str:
+        return line.report.right if line.report else ""
+
+    def open_of(self, line: Line) -> int:
+        return line.open
+
+    def day_of(self, line: Line) -> int:
+        return line.ages.get("day", 0)
+
+    def week_of(self, line: Line) -> int:
+        return line.ages.get("week", 0)
+
+    def month_of(self, line: Line) -> int:
+        return line.ages.get("month", 0)
+
+    def older_of(self, line: Line) -> int:
+        return line.ages.get("older", 0)
+
+    def cause_of(self, line: Line) -> str:
+        return "" if line.cause is None else Words.of(line.flow).cause(line.cause)
+
+    def compared_of(self, line: Line) -> str:
+        if line.report is None:
+            return ""
+        return line.report.started_at.astimezone(ZoneInfo(line.flow.tenant.time_zone)).strftime("%Y-%m-%d %H:%M")
+
+
+def summary_csv(lines: Sequence[Line]) -> Iterator[str]:
+    """The file, a page of lines a part."""
+    resource = SummaryResource()
+    yield BOM + _as_csv([resource.get_export_headers()])
+    for start in range(0, len(lines), PAGE):
+        yield _as_csv([resource.export_resource(line) for line in lines[start : start + PAGE]])
+
+
+def summary_xlsx(lines: Sequence[Line]) -> bytes:
+    resource = SummaryResource()
+    return _book("Agreement", resource.get_export_headers(), map(resource.export_resource, lines))
+
+
+def _as_csv(lines: Sequence[Sequence[object]]) -> str:
     made = io.StringIO()
     csv.writer(made, lineterminator="\r\n").writerows(lines)
     return made.getvalue()

@@ -113,6 +113,13 @@ def judge_all(job: Job, limits: Limits, report: Report, suspects: Sequence[Suspe
     return Judged(counts, list({row[2:6]: row for row in rows}.values()))
 
 
+def still_wrong(job: Job, limits: Limits, suspects: Sequence[Suspect], read: Read) -> dict[str, tuple[Found, ...]]:
+    """By source key, what is wrong with those that are not equal. Call inside the clinic's transaction."""
+    bench = _Bench.of(job, limits, suspects, read)
+    told = {suspect.source_key: bench.judge(suspect).found for suspect in suspects}
+    return {key: found for key, found in told.items() if found}
+
+
 def keep(judged: Judged) -> None:
     """Its mismatches: those that are open already are seen again. Call inside the clinic's transaction."""
     insert_rows(Mismatch, COLUMNS, judged.rows, on_conflict=SEEN_AGAIN)

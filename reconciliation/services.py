@@ -23,12 +23,13 @@ from integrations.services.haul import ReadingAhead
 from integrations.services.intake import HAUL_ROWS, HAUL_S, WORTH_READING_AHEAD
 from integrations.services.jobs import Job, load_job
 from integrations.toolkit.http import Client
-from reconciliation import judging, staging
+from reconciliation import judging, mailing, staging
 from reconciliation.compare import LEFT_PARTS, PARTS, RIGHT_PARTS, side_total
 from reconciliation.joining import Row, alone_rows, join, pair_rows
 from reconciliation.layout import Layout
 from reconciliation.models import Mismatch, Phase, Report, ReportState
 from reconciliation.staging import Limits
+from tenants.models import Tenant
 from tenants.walls import app_now, current_scope, tenant_tx
 
 SUSPECTS = 50  # read again at once: as many as a claim of deliveries, within the same lease
@@ -336,6 +337,8 @@ class Work:
         count = closed.update(closed_at=now, sealed_values=None)
         found = flow.filter(closed_at=None, first_seen=self.report.started_at).count()
         self.save(state=ReportState.DONE, finished_at=now, lease_until=None, found=found, closed=count)
+        if found:
+            mailing.note_findings(Tenant.objects.get(pk=self.job.tenant_id), now)
         staging.forget(self.report.pk)
 
 

@@ -71,6 +71,11 @@ class Words:
         return message(row.code).sentence if row.code else ""
 
 
+def as_percent(share: float) -> str:
+    """Rounded down, so that only what agrees in full is called 100 %."""
+    return f"{int(share * 10) / 10:.1f} %"
+
+
 def field_words(kind: FlowKind, name: str) -> str:
     return "Reference to its source record" if name == kind.marker else label_of(kind.target, name)
 

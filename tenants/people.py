@@ -73,6 +73,14 @@ def addresses(clinic: Tenant, *roles: Role) -> list[str]:
     return sorted(set(members.values_list("user__email", flat=True)))
 
 
+def people_with(clinic: Tenant, *roles: Role) -> list[tuple[int, str]]:
+    """(user, address) of the people with one of these roles at this very clinic. Outside of any scope."""
+    if current_scope() is not None:
+        raise ScopeError("addresses are seen by app_login, outside a scope")
+    members = Membership.objects.filter(tenant=clinic, agency=None, role__in=roles, user__is_active=True)
+    return sorted(members.exclude(user__email="").values_list("user_id", "user__email"))
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """One of the agency's people with an address. ``clinics`` are those they reach, None for every clinic."""

@@ -42,6 +42,7 @@ TRIGGERS = {
     "backfill": "Somebody asked for the history",
     "mode": "The mode changed",
     "repair": "Mismatches were brought in line",
+    "undo": "A repair was taken back",
 }
 
 

@@ -32,7 +32,8 @@ class Delivery(TenantModel):
     erased when the delivery is done. A record that could not be mapped has none: it is read again on retry.
     ``guarded`` marks a wish that archives or clears and so waits for its pass to end (mass-change guard).
     ``codes`` are all problems, ``code`` the first. ``plan`` says, without values, what was or would be done.
-    ``decision`` is what a person chose on the error desk: a candidate, fields to leave out.
+    ``decision`` is what a person chose on the error desk (a candidate, fields to leave out), and the repair that it
+    belongs to, with what it takes back where it does.
     ``looks`` counts empty look-ups of an uncertain create, and before that waits for a parent; ``crashes`` claims that
     ended without a word. ``changed_at`` is when the source record changed, on its vendor's clock: how fresh the target
     is counts from then. ``waits_for`` names the parents (stream/key) whose links would send it on; ``answers_for`` the

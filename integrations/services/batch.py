@@ -69,7 +69,9 @@ class Batch:
         self.lost = False  # whether the answer to a whole call was lost
 
     def finish(self, item: Item, result: Result) -> None:
-        """This item's part in the batch is over."""
+        """This item's part in the batch is over. One that takes back waits for nobody: its repair names what it kept."""
+        if item.undo is not None and result.state is DeliveryState.HELD:
+            result = settlement.skipped(item, result.code)
         if item in self.items:
             self.items.remove(item)
         self.results.append(result)

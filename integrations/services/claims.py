@@ -1,10 +1,10 @@
 """Claims: taking due deliveries under a lease with a fence, and what is known of each before it is delivered."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from django.conf import settings
 from django.db import connection as database
@@ -56,6 +56,15 @@ UPDATE integrations_delivery d
 SET state = 'claimed', lease_until = %(lease)s, fence = d.fence + 1
 FROM due WHERE d.id = due.id {_RETURNING}
 """  # noqa: S608 - constants only
+
+
+class Undo(TypedDict):
+    """What a delivery that takes a repair back carries in its decision: per field, the digest of what the repair left
+    there and of what had been written before it (``""``: nothing), and whether the record counted as gone."""
+
+    left: Mapping[str, str]
+    digests: Mapping[str, str]
+    was_gone: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -116,6 +125,18 @@ class Item:
     def chosen(self) -> str:
         """The target key a person chose, or ``""``."""
         return str(self.decision.get("chosen", ""))
+
+    @property
+    def repair(self) -> int:
+        """The number of the repair it belongs to, 0 for none."""
+        number = self.decision.get("repair")
+        return number if isinstance(number, int) else 0
+
+    @property
+    def undo(self) -> Undo | None:
+        """What it takes back, None for a delivery like most."""
+        told = self.decision.get("undo")
+        return cast(Undo, told) if isinstance(told, dict) else None
 
 
 def claim(target_id: int, *, limit: int) -> list[Item]:

@@ -173,9 +173,11 @@ def _send_again(
 
 
 def _decide(delivery: Delivery, decision: Mapping[str, object], action: str, diff: Mapping[str, object]) -> None:
-    """Keeps a person's decision and sends the delivery on. Raises Refused if it no longer waits for one."""
+    """Keeps a person's decision, beside the repair it belongs to, and sends the delivery on. Raises Refused if it no
+    longer waits for one."""
+    own = {name: number for name, number in delivery.decision.items() if name == "repair"}
     alone = Delivery.objects.filter(pk=delivery.pk, source_version=delivery.source_version)
-    if not _send_again(alone, action, decision=decision, diff=diff):
+    if not _send_again(alone, action, decision={**own, **decision}, diff=diff):
         raise Refused("Nothing waits here any more: somebody was faster, or the record changed.")
 
 

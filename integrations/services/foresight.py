@@ -326,6 +326,47 @@ def rehearse(batch: Batch, item: Item, record: Record | None, *, state_key: str 
     return _told_by(batch.job, batch.results[-1] if batch.results else None, item, lost)
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What sending a record anew would do: ``changes`` are the target fields it would write, each with its value there
+    now and as wished, in the order of the rules."""
+
+    next: Next
+    target_key: str = ""
+    changes: tuple[tuple[str, Value, Value], ...] = ()
+
+
+def look_ahead(job: Job, keys: Sequence[str], clients: Clients) -> dict[str, Ahead]:
+    """What sending each of these records anew would do, a batch at a time; outside of any transaction.
+
+    Raises SyncError for what concerns a connection; the caller tells it.
+    """
+    items = [new_item(job, key) for key in keys]
+    batch = Batch(job, list(items), clients, Drained(), looks_only=True)
+    records, unread = read_each(job.source_stream, clients.to(job.source), keys, job.plan.source_fields)
+    wishes.refuse_poison_and_mode(batch)
+    for item in list(batch.items):
+        if error := unread.get(item.source_key):
+            batch.finish(item, settlement.held(item, error.code))
+        else:
+            wishes.refill_one(batch, item, records.get(item.source_key))
+    wishes.load_links(batch)
+    parents.resolve(batch)
+    for number in range(0, len(items), batch.stream.batch):
+        chunk = batch.left(items[number : number + batch.stream.batch])
+        left = targets.read_linked(batch, clients.to(job.target), chunk)
+        targets.decide(batch, clients.to(job.target), targets.match(batch, clients.to(job.target), left))
+    results = {result.item.source_key: result for result in batch.results}
+    return {item.source_key: _ahead(job, results.get(item.source_key), item) for item in items}
+
+
+def _ahead(job: Job, result: Result | None, item: Item) -> Ahead:
+    told = _told_by(job, result, item, ())
+    there = item.current.values if item.current else {}
+    changes = tuple((name, there.get(name), item.wanted[name]) for name in told.writes if name in item.wanted)
+    return Ahead(told, item.target_key, changes)
+
+
 def _delivered(told: Foreseen, ground: _Ground, clients: Clients, item: Item, job: Job) -> Next | None:
     """Delivery's decision about the item, None where the target could not be asked. What was seen is kept in ``told``."""
     if item.sealed_draft is None and told.source_code:  # its wish would be made anew, of what the source says

@@ -16,9 +16,10 @@ from tenants.walls import current_tenant_id
 _SUPERSEDE = f"""
 DELETE FROM integrations_delivery
 WHERE tenant_id = %(tenant)s AND id = %(id)s AND state IN ({", ".join(f"'{state.value}'" for state in OPEN)})
-RETURNING state, answers_for
+RETURNING state, answers_for, CASE WHEN NOT decision ? 'undo' THEN decision->'repair' END
 """  # noqa: S608 - constants only; the state as it is now, which a person may have changed since it was read
 NONE: list[object] = []  # one and the same for all rows: it is sent once
+UNDECIDED: dict[str, object] = {}
 
 
 class Outbox:
@@ -37,6 +38,7 @@ class Outbox:
         "code",
         "codes",
         "notes",
+        "decision",
         "guarded",
         "backfill",
         "not_before",
@@ -60,6 +62,8 @@ class Outbox:
         self.moves, self.log, self.now = moves, log, now
         self.inherited: dict[str, str] = {}
         """Merged keys that rows which gave way were to answer for, with the record's own key."""
+        self.repairs: dict[str, int] = {}
+        """The repair that a row which gave way belonged to, by its key: what replaces it carries the repair out."""
 
     def withdraw(self, keys: Iterable[str]) -> None:
         """Nothing is wished for these any more: what still waits is not delivered."""
@@ -111,6 +115,8 @@ class Outbox:
             if row := cursor.fetchone():
                 self.moves.move(run_id, bucket_of(row[0]), "superseded")
                 self.inherited |= dict.fromkeys(row[1], key)
+                if row[2]:
+                    self.repairs[key] = int(row[2])
 
     def _values(self, wish: Wish, print_of_wish: bytes) -> tuple[object, ...]:
         record, draft = wish.record, wish.draft
@@ -128,6 +134,7 @@ class Outbox:
             codes[0]["code"] if codes else "",
             codes or NONE,
             [{"code": note.code, "field": note.field} for note in wish.notes] or NONE,
+            {"repair": self.repairs[record.key]} if record.key in self.repairs else UNDECIDED,
             bool(draft and draft.gone),
             self.backfill,
             self.now,

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from django.db import connection as database
 
 from integrations.models import OPEN, Delivery, DeliveryState, Link, LinkState
+from integrations.services import witness
 from integrations.services.children import in_turn, linked_since, waits_for, wake
 from integrations.services.claims import Item
 from integrations.services.counts import Moves, bucket_of
@@ -111,7 +112,9 @@ def settle(job: Job, results: Sequence[Result], *, duration_ms: int | None = Non
     taken = make_links(job, [result.item for result in mine if _makes_link(result)])
     mine = [held(result.item, "match.target_linked") if result.item.pk in taken else result for result in mine]
     mine = _superseded(job, mine)
-    _save_states(job, [result for result in mine if _makes_link(result)], now)
+    made = [result for result in mine if _makes_link(result)]
+    _save_states(job, [result for result in made if result.item.undo is None], now)
+    _restore_states(job, [result for result in made if result.item.undo is not None])
     remember(job, _save_deliveries(mine, now))
     moves, log, counts = Moves(), Log(job.flow_id, None, now), dict[str, int]()
     for result in mine:
@@ -132,6 +135,7 @@ def settle(job: Job, results: Sequence[Result], *, duration_ms: int | None = Non
             )
     moves.save()
     log.save()
+    witness.settled(job, mine)
     _send_on(job, mine)
     return counts
 
@@ -289,6 +293,28 @@ def _save_states(job: Job, results: Sequence[Result], now: datetime) -> None:
             " written_at = excluded.written_at"
         ),
     )
+
+
+def _restore_states(job: Job, results: Sequence[Result]) -> None:
+    """Of what takes back only the memory of its fields is kept: the wish is as it was."""
+    if not results:
+        return
+    items = [(result.item, result.item.undo) for result in results]
+    with database.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE integrations_linkstate s SET digests = mine.digests, gone = mine.gone
+            FROM unnest(%s::text[], %s::jsonb[], %s::boolean[]) AS mine(key, digests, gone)
+            WHERE s.tenant_id = %s AND s.flow_id = %s AND s.source_key = mine.key
+            """,
+            [
+                [item.source_key for item, _ in items],
+                [json.dumps(item.digests) for item, _ in items],
+                [bool(undo and undo["was_gone"]) for _, undo in items],
+                job.tenant_id,
+                job.flow_id,
+            ],
+        )
 
 
 def _flips(item: Item, now: datetime) -> tuple[int, datetime | None]:

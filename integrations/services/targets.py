@@ -12,7 +12,7 @@ from integrations.core.matching import Decision, Found, Judge
 from integrations.core.records import Record
 from integrations.core.values import Kind, Value
 from integrations.models import Link, Mode
-from integrations.services import settlement
+from integrations.services import settlement, undoing
 from integrations.services.batch import Batch
 from integrations.services.claims import Item
 from integrations.services.merges import links_of
@@ -174,7 +174,8 @@ def _takes(batch: Batch, item: Item) -> set[tuple[str, str]]:
 
 def decide(batch: Batch, client: Client, items: list[Item]) -> list[Item]:
     """What must be written, per item; preview, a mode that lets nothing out, and equal targets end here."""
-    for item in items:
+    undoing.narrow(batch, items)
+    for item in batch.left(items):
         item.is_new = item.current is None or _is_own_create(batch, item)
         item.patch = _patch_of(batch, item)
     _check_new_keys(batch, client, batch.left(items))
@@ -247,11 +248,12 @@ class _Terms(TypedDict):
 
 def _terms(batch: Batch, item: Item) -> _Terms:
     is_gone = bool(item.draft and item.draft.gone)
+    policies = batch.job.plan.policies_for(is_new=item.is_new, is_gone=is_gone, was_gone=item.was_gone)
     return {
         "kind_of": batch.job.kinds.__getitem__,
         "digest": batch.job.digest,
         "written": item.digests,
-        "policies": batch.job.plan.policies_for(is_new=item.is_new, is_gone=is_gone, was_gone=item.was_gone),
+        "policies": policies if item.undo is None else {},  # what was there before is no wish of the source's
         "fixed": batch.job.plan.fixed,
     }
 
@@ -259,6 +261,9 @@ def _terms(batch: Batch, item: Item) -> _Terms:
 def remember(batch: Batch, item: Item) -> None:
     """Digests of what the target answered, for the fields that are ours: written, or already as wished."""
     if item.current is None:
+        return
+    if item.undo is not None:
+        undoing.remember(item)
         return
     there = item.current.values
     for name in ours(item.wanted, there, wrote=item.wrote, kind_of=batch.job.kinds.__getitem__):

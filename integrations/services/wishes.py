@@ -90,8 +90,10 @@ def load_links(batch: Batch) -> None:
             for state in LinkState.objects.filter(flow_id=batch.job.flow_id, source_key__in=keys)
         }
     for item in list(batch.items):
-        item.wanted = dict(item.draft.fields) if item.draft else {}
+        item.wanted = dict(item.draft.fields) if item.draft and item.undo is None else {}
         item.link_id, item.target_key = links.get(item.source_key, (None, ""))
+        if item.undo is not None and item.link_id is None:
+            batch.finish(item, settlement.skipped(item, "repair.unlinked"))
         if item.chosen and item.link_id is None:
             item.target_key = item.chosen
         if state := states.get(item.source_key):
@@ -102,7 +104,8 @@ def load_links(batch: Batch) -> None:
             item.was_gone = state.gone
             if _is_flapping(item):
                 batch.finish(item, settlement.held(item, "guard.flapping"))
-        _leave_out(batch, item)
+        if item.undo is None:
+            _leave_out(batch, item)
 
 
 def _is_flapping(item: Item) -> bool:

@@ -7,7 +7,7 @@ from django.conf import settings
 from integrations.connectors.base import WriteItem, Written
 from integrations.core import errors
 from integrations.models import DeliveryState
-from integrations.services import connections, settlement, targets
+from integrations.services import connections, settlement, targets, witness
 from integrations.services.batch import Batch
 from integrations.services.claims import Item, mark_sending
 from integrations.services.settlement import Result
@@ -24,6 +24,7 @@ def write(batch: Batch, client: Client, items: list[Item]) -> None:
     for _ in range(STEPS_MAX):
         with batch.tx():
             items = mark_sending(items)
+            witness.about_to_write(batch.job, items)
         if not items:
             return
         steps = [step_of(batch, item) for item in items]

@@ -1,11 +1,13 @@
 """Mismatches: what is not equal on both sides, in plain words, with both values and what can be done."""
 
+from datetime import timedelta
 from operator import itemgetter
 from typing import Any
 
 from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -30,16 +32,18 @@ from integrations.services.candidates import page_of
 from integrations.services.desk import Refused
 from integrations.vault import open_vault
 from reconciliation import repair
+from reconciliation.admin.files import CSV, XLSX, as_file
 from reconciliation.exports import csv_parts, xlsx
-from reconciliation.models import CAUSES, KINDS, Mismatch
+from reconciliation.models import CAUSES, KINDS, Mismatch, RepairStep
+from reconciliation.summary import AGES
 from reconciliation.words import Words, field_words, values_of
+from tenants.middleware import person
 from tenants.models import Role
 from tenants.services import record_audit
 from tenants.sites import ScopedStream, agency_site, clinic_site
 from tenants.walls import app_now, narrow_to
 
 UNKNOWN = "unknown"
-XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 class ShowFilter(Choice):
@@ -74,6 +78,24 @@ class CauseFilter(Choice):
         if not self.value():
             return queryset
         return queryset.filter(cause="" if self.value() == UNKNOWN else self.value())
+
+
+class AgeFilter(Choice):
+    """How long it has not agreed."""
+
+    title, parameter_name, any_word = "Open for", "age", "Any time"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(age, words) for age, words, _, _ in AGES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        asked = {age: (most, least) for age, _, least, most in AGES}.get(self.value() or "")
+        if asked is None:
+            return queryset
+        most, least = asked
+        now = app_now()
+        older = queryset.filter(first_seen__lte=now - timedelta(days=least))
+        return older.filter(first_seen__gt=now - timedelta(days=most)) if most else older
 
 
 class FieldFilter(Choice):
@@ -114,7 +136,7 @@ class MismatchAdmin(RecordAdmin):
         Column("Last seen", lambda row: when(row, row.last_seen)),
     )
     list_select_related = ("tenant", "flow", "flow__source", "flow__target")
-    list_filter = (ShowFilter, KindFilter, CauseFilter, FieldFilter, FlowFilter, ClinicFilter)
+    list_filter = (ShowFilter, KindFilter, CauseFilter, AgeFilter, FieldFilter, FlowFilter, ClinicFilter)
     ordering = ("-last_seen", "-pk")
     search_label = "Number on either side"
     change_list_template = "admin/reconciliation/mismatch/list.html"
@@ -144,30 +166,31 @@ class MismatchAdmin(RecordAdmin):
         return super().get_actions(request) if self.may_act(request) else {}
 
     def bring_in_line(self, request: HttpRequest, queryset: QuerySet[Mismatch]) -> HttpResponse | None:
-        wanted = repair.plan(queryset)
+        chosen = repair.choose(queryset)
         if "confirmed" not in request.POST:
-            return self._ask_first(request, wanted)
+            return self._ask_first(request, chosen)
         try:
-            sent = repair.bring_in_line(wanted)
+            made = repair.propose(chosen, by=person(request).actor, now=app_now())
         except Refused as refusal:
             messages.error(request, str(refusal))
             return None
-        if sent:
-            noun = "record is" if sent == 1 else "records are"
-            messages.success(request, f"{sent:,} {noun} sent anew. The next report shows what came of it.")
-        else:
-            messages.warning(request, "Nothing was sent: none of these can be mended by sending a record.")
-        return None
+        if not made:
+            messages.warning(request, "Nothing was proposed: none of these can be mended by sending a record.")
+            return None
+        messages.success(request, "What would be written is looked up now. Nothing is sent before somebody approves.")
+        base = f"{self.admin_site.name}:reconciliation_repair"
+        alone = len(made) == 1
+        return redirect(reverse(f"{base}_change", args=[made[0].pk]) if alone else reverse(f"{base}_changelist"))
 
-    def _ask_first(self, request: HttpRequest, wanted: repair.Plan) -> HttpResponse:
-        """What would be sent, and what needs a person's decision instead; nothing is done yet."""
+    def _ask_first(self, request: HttpRequest, chosen: repair.Choice) -> HttpResponse:
+        """What would be looked at, and what needs a person's decision instead; nothing is done yet."""
         kinds = dict(KINDS)
         context = {
             **self.admin_site.each_context(request),
             "title": "Bring in line",
-            "plan": wanted,
-            "sent": [(kinds[kind], count) for kind, count in wanted.by_kind.items()],
-            "left": [(kinds[kind], count) for kind, count in wanted.left.items()],
+            "choice": chosen,
+            "sent": [(kinds[kind], count) for kind, count in chosen.by_kind.items()],
+            "left": [(kinds[kind], count) for kind, count in chosen.left.items()],
             "most": repair.MOST,
             "chosen": request.POST.getlist("_selected_action"),
             "select_across": request.POST.get("select_across", "0"),
@@ -178,12 +201,12 @@ class MismatchAdmin(RecordAdmin):
     def download_csv(self, request: HttpRequest, queryset: QuerySet[Mismatch]) -> HttpResponseBase:
         self._note_export(request, queryset, "csv")
         parts = csv_parts(queryset, masked=self._is_masked(request))
-        return ScopedStream(parts, content_type="text/csv; charset=utf-8", headers=_as_file("csv"))
+        return ScopedStream(parts, content_type=CSV, headers=as_file("mismatches", "csv"))
 
     def download_xlsx(self, request: HttpRequest, queryset: QuerySet[Mismatch]) -> HttpResponse:
         self._note_export(request, queryset, "xlsx")
         made = xlsx(queryset, masked=self._is_masked(request))
-        return HttpResponse(made, content_type=XLSX, headers=_as_file("xlsx"))
+        return HttpResponse(made, content_type=XLSX, headers=as_file("mismatches", "xlsx"))
 
     def _note_export(self, request: HttpRequest, queryset: QuerySet[Mismatch], kind: str) -> None:
         """One audit entry a clinic: who took how much away."""
@@ -229,6 +252,7 @@ class MismatchAdmin(RecordAdmin):
             "target_url": page_of(words.kind.target, flow.target.facts, row.target_key) if row.target_key else "",
             "log_url": _listed(site, "synclogentry", row.source_key or row.target_key, slug),
             "report_url": self._report_url(row),
+            "repair_url": self._repair_url(row),
             "facts": facts(
                 ("State", _state(row)),
                 (f"In {words.source}", {"text": row.source_key}),
@@ -240,6 +264,12 @@ class MismatchAdmin(RecordAdmin):
                 ("Closed", when(row, row.closed_at, never="")),
             ),
         }
+
+    def _repair_url(self, row: Mismatch) -> str:
+        """The newest repair that the record is or was in, ``""`` for none."""
+        steps = RepairStep.objects.filter(repair__flow_id=row.flow_id, source_key=row.source_key)
+        newest = steps.order_by("-repair_id").values_list("repair_id", flat=True).first() if row.source_key else None
+        return reverse(f"{self.admin_site.name}:reconciliation_repair_change", args=(newest,)) if newest else ""
 
     def _report_url(self, row: Mismatch) -> str:
         return reverse(f"{self.admin_site.name}:reconciliation_report_change", args=(row.report_id,))
@@ -257,10 +287,6 @@ def _state(row: Mismatch) -> Cell:
 def _age(row: Mismatch) -> str:
     days = ((row.closed_at or app_now()) - row.first_seen).days
     return "less than a day" if not days else f"{days} day{'' if days == 1 else 's'}"
-
-
-def _as_file(ending: str) -> dict[str, str]:
-    return {"Content-Disposition": f'attachment; filename="mismatches.{ending}"'}
 
 
 for site in (agency_site, clinic_site):

@@ -1,5 +1,7 @@
 """Reports: how far both sides of each flow agree, over time, and what does not."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -25,22 +27,24 @@ from integrations.admin.records import (
     is_agency,
     when,
 )
-from integrations.admin.words import lasted
+from integrations.admin.words import lasted, name_of_flow
 from integrations.messages import message
 from integrations.models import Flow, Mode
 from integrations.services.desk import Refused
-from reconciliation import services
+from reconciliation import chart, mailing, services
+from reconciliation.admin import summary
 from reconciliation.compare import AGREE, LEFT_OUT, LEFT_PARTS, OTHERS, RIGHT_PARTS
 from reconciliation.compare import Mismatch as Kind
 from reconciliation.errands import set_timetable
-from reconciliation.models import Every, Mismatch, Report, ReportState, Timetable
-from reconciliation.words import Words
+from reconciliation.models import Every, MailEvery, Mailing, Mismatch, Report, ReportState, Timetable
+from reconciliation.words import Words, as_percent
 from tenants.sites import agency_site, clinic_site
 from tenants.walls import app_now, narrow_to
 
 TRIGGERS = {"schedule": "By its timetable", "person": "A person", "command": "Command line"}
 FLOWS_OFFERED = 500
-LATEST = 12
+LATEST = 60
+"""Comparisons in a picture: two months of nights."""
 
 
 class StateFilter(Choice):
@@ -69,9 +73,8 @@ def agreement_cell(row: Report) -> Cell:
 
 
 def percent(row: Report) -> str:
-    """Rounded down, so that only what agrees in full is called 100 %."""
     share = row.agreement
-    return "nothing to compare" if share is None else f"{int(share * 10) / 10:.1f} %"
+    return "nothing to compare" if share is None else as_percent(share)
 
 
 def unequal(row: Report) -> int:
@@ -87,9 +90,31 @@ def took_cell(row: Report) -> Cell:
     return {"text": lasted(row.finished_at - row.started_at) if row.finished_at else "still going"}
 
 
+def series_of(flow_id: int, url_of: Callable[[int], str]) -> dict[str, Any] | None:
+    """What ``chart.html`` draws of a flow's latest comparisons, None where there are too few to draw."""
+    done = Report.objects.filter(flow_id=flow_id, state=ReportState.DONE).select_related("tenant")
+    newest = [one for one in done.order_by("-started_at")[:LATEST] if one.agreement is not None]
+    told = newest[::-1]
+    drawn = chart.draw([chart.Moment(one.started_at, one.agreement or 0.0, unequal(one)) for one in told])
+    if drawn is None:
+        return None
+    figures = [
+        (dot, one, percent(one), unequal(one), url_of(one.pk)) for dot, one in zip(drawn.dots, told, strict=True)
+    ]
+    return {
+        "chart": drawn,
+        "half": drawn.bar_width / 2,
+        "figures": figures,
+        "newest_first": figures[::-1],
+        "first": told[0].started_at,
+        "last": told[-1].started_at,
+        "zone": told[0].tenant.time_zone,
+    }
+
+
 class ReportAdmin(RecordAdmin):
     columns = (
-        Column("Flow", lambda row: {"text": row.flow.name, "is_link": True}),
+        Column("Flow", lambda row: {"text": name_of_flow(row.flow.name), "is_link": True}),
         Column("Started", lambda row: when(row, row.started_at)),
         Column("State", state_cell),
         Column("Agreement", agreement_cell, num=True),
@@ -114,7 +139,12 @@ class ReportAdmin(RecordAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         begin = self.admin_site.admin_view(self.begin_view)
-        return [path("begin/", begin, name="reconciliation_report_begin"), *super().get_urls()]
+        told = self.admin_site.admin_view(partial(summary.page_of, self))
+        return [
+            path("begin/", begin, name="reconciliation_report_begin"),
+            path("summary/", told, name="reconciliation_report_summary"),
+            *super().get_urls(),
+        ]
 
     def list_context(self, request: HttpRequest, cl: Any) -> dict[str, Any]:
         flows = Flow.objects.exclude(mode=Mode.OFF).select_related("tenant").order_by("tenant__name", "name")
@@ -123,7 +153,20 @@ class ReportAdmin(RecordAdmin):
             "flows": list(flows[:FLOWS_OFFERED]) if self.may_act(request) else [],
             "begin_url": self.url("begin"),
             "shows_clinic": is_agency(),
+            "summary_url": self.url("summary"),
+            "series": self._series_of_list(request),
         }
+
+    def _series_of_list(self, request: HttpRequest) -> dict[str, Any] | None:
+        """The picture of the one flow that the list is narrowed to."""
+        name, clinic = request.GET.get("flow", ""), request.GET.get("clinic", "")
+        if not name:
+            return None
+        flows = Flow.objects.filter(name=name)
+        if clinic and is_agency():
+            flows = flows.filter(tenant__slug=clinic)
+        chosen = list(flows.values_list("pk", flat=True)[:2])
+        return series_of(chosen[0], partial(self.url, "change")) if len(chosen) == 1 else None
 
     # -- what a person does
 
@@ -174,6 +217,8 @@ class ReportAdmin(RecordAdmin):
                 self._stop(request, row)
             case "timetable":
                 self._keep_timetable(request, row)
+            case "mailing":
+                self._keep_mailing(request, row)
             case _:
                 messages.error(request, "Choose what to do.")
         return redirect(self.url("change", row.pk))
@@ -197,16 +242,28 @@ class ReportAdmin(RecordAdmin):
             flow = Flow.objects.select_related("tenant").get(pk=row.flow_id)
             set_timetable(flow, Every(every), app_now())
             self.audit(request, f"timetable.{every}", row, [])
-        messages.success(request, f"{row.flow.name} is compared {Every(every).label.lower()}.")
+        messages.success(request, f"{name_of_flow(row.flow.name)} is compared {Every(every).label.lower()}.")
+
+    def _keep_mailing(self, request: HttpRequest, row: Report) -> None:
+        every = request.POST.get("mail", "")
+        if every not in MailEvery.values:
+            messages.error(request, "Choose when.")
+            return
+        with narrow_to(row.tenant_id):
+            mailing.choose(row.tenant, MailEvery(every), app_now())
+            self.audit(request, f"mailing.{every}", row, [])
+        messages.success(request, f"Mail to the managers of {row.tenant}: {MailEvery(every).label.lower()}.")
 
     # -- what is shown
 
     def detail(self, request: HttpRequest, row: Report) -> dict[str, Any]:
         words = Words.of(row.flow)
+        mailed = (
+            Mailing.objects.filter(tenant_id=row.tenant_id).values_list("every", flat=True).first() or MailEvery.OFF
+        )
         table = Timetable.objects.filter(flow_id=row.flow_id).first()
-        latest = Report.objects.filter(flow_id=row.flow_id, state=ReportState.DONE).order_by("-started_at")[:LATEST]
         return {
-            "title": f"Report on {row.flow.name}",
+            "title": f"Report on {name_of_flow(row.flow.name)}",
             "words": words,
             "told": message(row.code) if row.code and row.state != ReportState.DONE else None,
             "is_running": row.state == ReportState.RUNNING,
@@ -217,10 +274,11 @@ class ReportAdmin(RecordAdmin):
             ],
             "breakdown": self._breakdown(row, words),
             "all_url": self._mismatches(row),
-            "series": [(one, percent(one), int(one.agreement or 0), self.url("change", one.pk)) for one in latest],
+            "series": series_of(row.flow_id, partial(self.url, "change")),
             "every": [
                 (value, label, value == (table.every if table else Every.DAILY)) for value, label in Every.choices
             ],
+            "mail": [(value, label, value == mailed) for value, label in MailEvery.choices],
             "facts": facts(
                 ("State", state_cell(row)),
                 ("Started", when(row, row.started_at)),

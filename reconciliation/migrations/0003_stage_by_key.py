@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
     """The stage is made anew: what is in it is read again, since a report begins anew when the form of a stage changes."""
 
     dependencies = [
-        ("reconciliation", "0001_reports"),
+        ("reconciliation", "0002_repairs"),
     ]
 
     operations = [

@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from integrations.models import Flow
-from reconciliation.models import Report
+from reconciliation import mailing
+from reconciliation.models import Mismatch, Report, ReportLink
 from tenants.walls import app_now, tenant_tx
 from tests.browser.window import PHONE, Visit
 from tests.conftest import House
@@ -52,19 +53,6 @@ def test_reports_are_readable(visit: Visit, people: House, report: Report, width
     olga.looks_right("row-mismatch")
 
 
-def test_a_person_brings_what_differs_in_line(visit: Visit, people: House, report: Report) -> None:
-    olga = visit()
-    olga.sign_in(people.olga)
-    olga.goto("/clinic/reconciliation/mismatch/")
-    olga.page.check("input[name=select_across]")
-    olga.page.click("button[value=bring_in_line]")
-    olga.settle()
-    olga.looks_right("mismatch-confirm")
-    olga.page.click("button[name=confirmed]")
-    olga.settle()
-    assert "records are sent anew" in olga.page.inner_text("body")
-
-
 def test_a_running_comparison_and_an_empty_list_are_readable(visit: Visit, people: House) -> None:
     olga = visit()
     olga.sign_in(people.olga)
@@ -76,3 +64,48 @@ def test_a_running_comparison_and_an_empty_list_are_readable(visit: Visit, peopl
     running = begin(flow)
     olga.goto(f"/clinic/reconciliation/report/{running.pk}/change/")
     olga.looks_right("row-report-running")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (PHONE, True)], ids=["light", "phone-dark"])
+def test_the_agency_sees_all_flows_at_a_glance(
+    visit: Visit, people: House, report: Report, width: int, dark: bool
+) -> None:
+    ridge = make_flow(people.ridge)
+    older = done(ridge, agree=412, different=31)
+    for number in range(31):
+        row = differ(ridge, older, f"2{number:03}", cause="missed")
+        with tenant_tx(ridge.tenant_id):
+            Mismatch.objects.filter(pk=row.pk).update(first_seen=app_now() - timedelta(days=2 * number))
+    make_flow(people.ridge, name="our second shop")
+    ana = visit(width=width, dark=dark)
+    ana.sign_in(people.ana)
+    ana.goto("/agency/reconciliation/report/summary/")
+    ana.looks_right("report-summary")
+    ana.goto(f"/agency/reconciliation/report/?flow={ridge.name}&clinic=harbour-physio")
+    ana.looks_right("list-report-of-flow")
+
+
+@pytest.mark.proof
+def test_a_clinic_without_flows_is_told_what_comes(visit: Visit, people: House) -> None:
+    vik = visit()
+    vik.sign_in(people.vik)
+    vik.goto("/clinic/reconciliation/report/summary/")
+    vik.looks_right("report-summary-empty")
+
+
+def test_a_mailed_link_leads_through_signing_in_to_the_report_once(visit: Visit, people: House, report: Report) -> None:
+    secret = "a-link-in-a-mail"
+    with tenant_tx(people.harbour.pk):
+        ReportLink.objects.create(
+            user=people.olga, report=report, digest=mailing.digest_of(secret), created_at=app_now(),
+            expires_at=app_now() + timedelta(days=7),
+        )  # fmt: skip
+    path = f"/report-link/{people.harbour.pk}/{secret}/"
+    olga = visit(width=PHONE)
+    olga.sign_in(people.olga)
+    olga.goto(path)
+    olga.looks_right("report-link")
+    olga.send(".su-card button[type=submit]")
+    assert olga.page.url.endswith(f"/clinic/reconciliation/report/{report.pk}/change/")
+    olga.goto(path)
+    olga.looks_right("report-link-closed")

@@ -16,10 +16,10 @@ from django.db import connection
 from integrations.models import Link
 from integrations.services import intake, linking
 from integrations.services.sync import begin_run
-from reconciliation import repair
-from reconciliation.models import Mismatch
+from reconciliation.models import RepairState
 from tenants.walls import tenant_tx
 from tests.conftest import House
+from tests.repairs import approved, proposed, steps, taken_back
 from tests.reports import Seen, compared, copy_customer, customer, edit, mark, patients, rows, seen
 from tests.stage import Stage, open_wide, stage
 
@@ -144,14 +144,20 @@ def test_all_are_found_none_is_invented_and_the_plan_mends_what_can_be_mended(
     touched = 11 * each  # of the synced ones; a copied one still agrees
     assert report.agree == among - touched + each
 
+    mended = _mended_by_a_repair(found)
     with _timed("brought in line"):
-        _bring_in_line(clinic)
-        clinic.sync()
+        repair_id = _bring_in_line(clinic, mended)
     left = {one for one in found if one.kind in {"missing_left", "linked_to_nothing", "duplicate", "linked_twice"}}
     left |= {one for one in found if one.cause in {"deleted", "held"}}
     again = compared(clinic)
     assert seen(clinic) == left
-    assert (again.found, again.closed) == (0, len(planted) - len(left))
+    assert (again.found, again.closed) == (0, len(planted) - len(left) - len(mended))
+
+    _take_back(clinic, repair_id, mended)
+    back = {one for one in mended if one.kind == "different"}  # what was missing was made, and stays
+    assert compared(clinic).found == len(back)
+    assert {(one.source_key, one.field) for one in seen(clinic) - left} == {(one.source_key, one.field) for one in back}
+    _bring_in_line(clinic, back)
 
     with _timed("decided by a person, and synced"):
         _decide_the_rest(clinic, left)
@@ -172,13 +178,26 @@ def _timed(what: str) -> Iterator[None]:
     print(f"{what} in {time.monotonic() - began:.0f} s")
 
 
-def _bring_in_line(clinic: Stage) -> None:
-    """As often as there is more than goes at a time."""
-    with tenant_tx(clinic.tenant.pk):
-        while (plan := repair.plan(Mismatch.objects.all())).records:
-            assert repair.bring_in_line(plan) == plan.records
-            if not plan.is_full:
-                return
+def _mended_by_a_repair(planted: set[Seen]) -> set[Seen]:
+    """What a delivery mends, and nobody has sent yet."""
+    by_hand = {"deleted", "held", "not_delivered"}
+    return {one for one in planted if one.kind in {"different", "missing_right"} and one.cause not in by_hand}
+
+
+def _bring_in_line(clinic: Stage, mended: set[Seen]) -> int:
+    """Looked at, approved by somebody else, delivered and read again; the repair's number."""
+    row = approved(clinic, proposed(clinic).pk)
+    assert (row.state, row.in_line, row.unequal) == (RepairState.DONE, len(mended), 0)
+    return row.pk
+
+
+def _take_back(clinic: Stage, repair_id: int, mended: set[Seen]) -> None:
+    """What was there before is there again; what was made is named."""
+    row = taken_back(clinic, repair_id)
+    made = {one.source_key for one in mended if one.kind == "missing_right"}
+    told = steps(clinic, repair_id)
+    assert (row.undone, row.kept) == (len(mended) - len(made), len(made))
+    assert {key for key, step in told.items() if step.undo_code == "repair.created"} == made
 
 
 def _decide_the_rest(clinic: Stage, left: set[Seen]) -> None:

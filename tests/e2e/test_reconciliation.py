@@ -4,7 +4,7 @@ import csv
 import json
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from integrations.connectors.shopify.sandbox_orders import MUTATIONS
 from integrations.models import Delivery, Link
 from integrations.services import intake
 from integrations.services.sync import begin_run
-from reconciliation.models import Mismatch, Report
-from tenants.walls import tenant_tx
+from reconciliation import mailing
+from reconciliation.models import MailEvery, Mailing, Mismatch, Report
+from tenants.walls import app_now, tenant_tx
 from tests.conftest import House, MovedClock
 from tests.reports import Seen, compared, copy_customer, customer, edit, mark, patients, rows, seen
 from tests.stage import Stage, open_wide, stage
@@ -47,6 +48,29 @@ def test_a_freshly_synced_clinic_agrees(clinic: Stage) -> None:
     report = compared(clinic)
     assert (report.left, report.right, report.agree, report.others) == (14, 15, 14, 1)
     assert report.agreement == 100 and rows(clinic) == []
+
+
+def test_a_comparison_that_finds_something_new_is_mailed_next_morning(clinic: Stage) -> None:
+    """Where the clinic wants it; what was found before is no news."""
+    keys = patients(clinic, NAMES[:2])
+    clinic.sync()
+    with tenant_tx(clinic.tenant.pk):
+        mailing.choose(clinic.tenant, MailEvery.FINDINGS, app_now())
+    compared(clinic)
+    assert _mail_due(clinic) is None
+    edit(clinic, keys["ada"], lastName="Smith")
+    compared(clinic)
+    assert _mail_due(clinic) is not None
+    with tenant_tx(clinic.tenant.pk):
+        Mailing.objects.update(next_due_at=None)
+    compared(clinic)
+    assert _mail_due(clinic) is None
+
+
+def _mail_due(clinic: Stage) -> datetime | None:
+    with tenant_tx(clinic.tenant.pk):
+        due: datetime | None = Mailing.objects.get().next_due_at
+        return due
 
 
 def test_every_planted_divergence_is_found_and_none_invented(clinic: Stage) -> None:

@@ -17,7 +17,7 @@ from tenants.walls import tenant_tx
 
 MORE: Mapping[str, Mapping[str, Any]] = {
     "integrations.Connection": {"vendor": "cliniko", "account": ""},
-    "integrations.Flow": {"kind": "patients-to-customers", "every": "15m"},
+    "integrations.Flow": {"kind": "patients-to-customers", "every": "15m", "mode": "live"},
     "integrations.Delivery": {"state": "held", "code": "match.ambiguous"},
     "integrations.FlowRevision": {"config": {"rules": [], "values": {}, "settings": {}}},
 }

@@ -4,11 +4,13 @@ A page or model added tomorrow is asked tomorrow. `make test` walks it with both
 """
 
 import copy
+import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import openpyxl
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission, User
@@ -306,6 +308,47 @@ def test_pages_outside_the_sites_show_no_clinic(house: House, rows: Any, person:
             if response.status_code >= 500 or canary(house.ridge) in _plain(response):
                 faults.append(f"{method} {page.name}: {response.status_code}")
     assert not faults, "\n".join(faults)
+
+
+# Files
+
+
+LISTED, SUMMARY = "reconciliation/mismatch/", "reconciliation/report/summary/"
+WHOLE = {"_selected_action": "0", "select_across": "1", "index": "0"}
+FILES = (
+    (LISTED, {"action": "download_csv", **WHOLE}),
+    (LISTED, {"action": "download_xlsx", **WHOLE}),
+    (SUMMARY, {"do": "csv"}),
+    (SUMMARY, {"do": "xlsx"}),
+)
+
+
+def _words_of_file(response: HttpResponseBase) -> str:
+    """All that a downloaded file says."""
+    if response.streaming:
+        return b"".join(response.streaming_content).decode()  # type: ignore[attr-defined]
+    book = openpyxl.load_workbook(io.BytesIO(response.content))  # type: ignore[attr-defined]
+    return " ".join(str(cell) for sheet in book.worksheets for row in sheet.values for cell in row)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("person", "site"), [("ana", "agency"), ("sam", "agency"), ("olga", "clinic")])
+def test_files_hold_the_clinics_in_scope_and_no_other(house: House, rows: Any, person: str, site: str) -> None:
+    """AS12, AS13: what is streamed after the page's own transaction is walled as well."""
+    client = sign_in(getattr(house, person))
+    for page, asked in FILES:
+        told = _words_of_file(client.post(f"/{site}/{page}", asked))
+        assert house.harbour.name in told, (page, asked)
+        assert (house.ridge.name in told or canary(house.ridge) in told) == (person == "ana"), (page, asked)
+
+
+@pytest.mark.django_db
+def test_a_viewer_and_a_stranger_take_no_file(house: House, rows: Any) -> None:
+    for person in ("vik", "nobody"):
+        client = sign_in(getattr(house, person))
+        for page, asked in FILES:
+            response = client.post(f"/clinic/{page}", asked)
+            assert not response.streaming and "attachment" not in response.headers.get("Content-Disposition", "")
 
 
 # What is not there at all

@@ -1,12 +1,15 @@
 """A flow on stage, and the browsers of three people: Ana of the agency, Olga who manages the clinic, Vik who may look."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.test import Client
 
 from tests.conftest import House, sign_in
 from tests.stage import Stage, open_wide, stage
+
+WITHOUT_OFFICE = "no LibreOffice was found, so the hostile files were not opened in one: apt install libreoffice-calc"
 
 
 @pytest.fixture
@@ -29,3 +32,10 @@ def olga_at(house: House) -> Client:
 @pytest.fixture
 def vik_at(house: House) -> Client:
     return sign_in(house.vik)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    if any(WITHOUT_OFFICE in str(report.longrepr) for report in skipped):
+        terminalreporter.section("NO FILE WAS OPENED IN A SPREADSHEET", sep="!", red=True, bold=True)
+        terminalreporter.line(WITHOUT_OFFICE)

@@ -16,7 +16,7 @@ from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 
 from integrations import worker
-from integrations.models import Delivery, Flow, Run
+from integrations.models import Flow
 from integrations.services import errands as registry
 from integrations.services.desk import Refused
 from reconciliation import errands
@@ -82,7 +82,7 @@ def test_a_live_flow_gets_its_night_and_is_begun_in_it(flow: Flow, clock: MovedC
     with tenant_tx(flow.tenant_id):
         report = Report.objects.get()
         assert Timetable.objects.get().next_due_at > app_now()
-    assert due() == {"reconcile": [report.pk], "compare": []}
+    assert due() == {"reconcile": [report.pk], "compare": [], "repair": [], "mail_report": []}
 
 
 def test_a_flow_is_left_alone_when_its_timetable_says_so(flow: Flow, clock: MovedClock) -> None:
@@ -321,34 +321,3 @@ def test_a_viewer_takes_nothing_away(house: House, flow: Flow) -> None:
     assert not answer.streaming
     with tenant_tx(flow.tenant_id):
         assert not AuditEntry.objects.filter(action="mismatch.exported").exists()
-
-
-# -- bringing in line
-
-
-def test_bringing_in_line_asks_first_and_then_sends_records_anew(house: House, flow: Flow) -> None:
-    """K35, B7: by ordinary deliveries, which read the source as it is then."""
-    report = done(flow, agree=1)
-    differ(flow, report, "1")
-    differ(flow, report, "1", field="lastName")
-    differ(flow, report, "2", kind="duplicate", field="")
-    client = sign_in(house.olga)
-    asked = body(downloaded(client, "bring_in_line"))
-    assert "1 record is sent anew" in asked and "A person decides about these" in asked
-    with tenant_tx(flow.tenant_id):
-        assert not Delivery.objects.exists()
-    downloaded(client, "bring_in_line", confirmed="1")
-    with tenant_tx(flow.tenant_id):
-        (delivery,) = Delivery.objects.all()
-        run = Run.objects.get(trigger="repair")
-    assert (delivery.source_key, delivery.state, delivery.sealed_draft) == ("1", "waiting", None)
-    assert (run.read, run.waiting, run.trigger) == (1, 1, "repair")
-
-
-def test_nothing_is_sent_for_a_flow_in_preview(house: House, flow: Flow) -> None:
-    differ(flow, done(flow, agree=1), "1")
-    with tenant_tx(flow.tenant_id):
-        Flow.objects.filter(pk=flow.pk).update(mode="preview")
-    downloaded(sign_in(house.olga), "bring_in_line", confirmed="1")
-    with tenant_tx(flow.tenant_id):
-        assert not Delivery.objects.exists()

@@ -25,6 +25,8 @@ HOSTILE = [
     "＠x",
     "\0=1",
     "\n=1",
+    "#REF!",
+    "#N/A",
 ]
 
 
@@ -33,7 +35,7 @@ def test_what_begins_like_a_formula_is_text(text: str):
     assert safe_cell(text) == f"'{text}"
 
 
-@pytest.mark.parametrize("text", ["", "Mia", "12.50", "O'Brien", "a=b", "'quoted'"])
+@pytest.mark.parametrize("text", ["", "Mia", "12.50", "O'Brien", "a=b", "'quoted'", "#1", "#REF! said Mia"])
 def test_what_does_not_is_left_alone(text: str):
     assert safe_cell(text) == text
 

@@ -162,6 +162,12 @@ class Mismatch(TenantModel):
             models.Index(fields=["tenant", "report"], name="mismatch_by_report"),
             models.Index(fields=["tenant", "-last_seen"], name="mismatch_newest"),
             models.Index(fields=["-last_seen"], name="mismatch_newest_of_all"),
+            models.Index(
+                fields=["tenant", "flow"],
+                include=["cause", "first_seen"],
+                name="mismatch_standing",
+                condition=Q(closed_at=None),
+            ),
         ]
         ordering = ["-last_seen"]
 
