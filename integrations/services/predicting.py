@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from integrations.connectors.base import Page
+from integrations.core.errors import RecordError
 from integrations.core.records import State
 from integrations.core.values import Value
 from integrations.flows.kind import Wish
@@ -19,8 +20,12 @@ from integrations.services.claims import Item
 from integrations.services.foresight import Next, look_through, new_item, told_by
 from integrations.services.gate import Known
 from integrations.services.jobs import Job
+from integrations.services.writing import step_of
+from integrations.toolkit.http import Client
+from integrations.toolkit.looking import OnlyLooking
 
 TARGET = "target:"
+WRITES = ("create", "update", "archive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,17 +168,28 @@ def _deliver(job: Job, ground: Ground, items: Sequence[Item], clients: Clients, 
         batch = Batch(job, list(left), clients, Drained(), looks_only=True, ahead=taken)
         look_through(batch, clients.to(job.target), ground.moved)
         results = {result.item: result for result in batch.results}
-        again: list[Item] = []
-        for item in left:
-            result = results.get(item)
-            if result is not None and result.is_to_look_again:
-                again.append(_anew(job, item))
-                continue
-            claims = _claims(batch, item, told_by(job, result, item))
+        again = [item for item in left if item in results and results[item].is_to_look_again]
+        nexts = {item: told_by(job, results.get(item), item) for item in left if item not in again}
+        nexts |= _refused(batch, clients.to(job.target), [item for item in nexts if nexts[item].action in WRITES])
+        for item, next_ in nexts.items():
+            claims = _claims(batch, item, next_)
             taken.add(item.source_key, claims)
-            told[item.source_key] = _foretold(job, told_by(job, result, item), item, claims)
-        left = again
+            told[item.source_key] = _foretold(job, next_, item, claims)
+        left = [_anew(job, item) for item in again]
     return told
+
+
+def _refused(batch: Batch, client: Client, items: Sequence[Item]) -> dict[Item, Next]:
+    """What the connector would not send: the first step of each write is planned, and ends before it is sent."""
+    write_many = batch.stream.write_many
+    if write_many is None or not items:
+        return {}
+    steps = [step_of(batch, item) for item in items]
+    written = {
+        one.ref: one.error for one in write_many(OnlyLooking(client), steps, batch.fields, batch.job.kind.marker)
+    }
+    errors = {item: written.get(item.source_key) for item in items}
+    return {item: Next("hold", code=error.code) for item, error in errors.items() if isinstance(error, RecordError)}
 
 
 def _anew(job: Job, item: Item) -> Item:

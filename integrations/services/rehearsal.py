@@ -9,7 +9,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -156,7 +156,8 @@ def run_slice(
             return Slice(more=False)
         job = load_job(rehearsal.flow_id, revision_number=rehearsal.revision_number)
         until = app_now() + timedelta(seconds=seconds)
-    work = Work(job, job.with_config(Config.from_json(rehearsal.config)), rehearsal, Clients(tenant_id, opener))
+    then = replace(job.with_config(Config.from_json(rehearsal.config)), revision_number=job.revision_number + 1)
+    work = Work(job, then, rehearsal, Clients(tenant_id, opener))
     try:
         try:
             return work.carry_on(until)
