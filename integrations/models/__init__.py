@@ -4,6 +4,7 @@ from integrations.models.alert import UNTOLD, Alert, Call, Telling
 from integrations.models.bulk import BULK_LIVE, BulkRun, BulkRunState
 from integrations.models.connection import Connection, ConnectionState
 from integrations.models.delivery import IN_FLIGHT, OPEN, Delivery, DeliveryState
+from integrations.models.desk import RERUN_LIVE, Assignment, Comment, Override, Rerun, RerunState
 from integrations.models.flow import Flow, FlowRevision, MappingRule, Mode, SeenValue, ValueMap
 from integrations.models.incident import AlertHook, HookPost, Incident, PostState
 from integrations.models.link import Link, LinkState
@@ -16,13 +17,16 @@ __all__ = [
     "BULK_LIVE",
     "IN_FLIGHT",
     "OPEN",
+    "RERUN_LIVE",
     "UNTOLD",
     "Action",
     "Alert",
     "AlertHook",
+    "Assignment",
     "BulkRun",
     "BulkRunState",
     "Call",
+    "Comment",
     "Connection",
     "ConnectionState",
     "Delivery",
@@ -36,8 +40,11 @@ __all__ = [
     "MappingRule",
     "Mode",
     "Outcome",
+    "Override",
     "PostState",
     "QuotaBudget",
+    "Rerun",
+    "RerunState",
     "Run",
     "RunState",
     "SeenValue",

@@ -66,7 +66,7 @@ def refill_one(batch: Batch, item: Item, record: Record | None) -> None:
     if record is None or record.state is State.MERGED:
         batch.finish(item, settlement.skipped(item, "record.gone"))
         return
-    wish = batch.job.plan.wish(record)
+    wish = batch.job.wish(record)
     item.notes, item.source_version = list(wish.notes), batch.job.reading(record)
     if wish.skip:
         batch.finish(item, settlement.skipped(item, wish.skip))
