@@ -22,6 +22,7 @@ from integrations.services import (
     incidents,
     intake,
     leases,
+    reruns,
     retention,
 )
 from tenants.models import Tenant
@@ -50,6 +51,11 @@ def carry_on_bulk_run(tenant_id: int, bulk_run_id: int) -> str:
     with at_work("bulk", tenant_id, bulk_run_id):
         done = bulk.carry_on(tenant_id, bulk_run_id, seconds=settings.SUTURE_SLICE_S)
     return done.code or "step"
+
+
+def carry_on_rerun(tenant_id: int, rerun_id: int) -> str:
+    with at_work("rerun", tenant_id, rerun_id):
+        return reruns.carry_on(tenant_id, rerun_id)
 
 
 def tell(tenant_id: int) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -35,9 +36,9 @@ from integrations.admin.records import (
 from integrations.admin.words import flow_name
 from integrations.connectors import CONNECTORS
 from integrations.messages import Owner, message
-from integrations.models import Assignment, Delivery, DeliveryState
+from integrations.models import RERUN_LIVE, Assignment, Delivery, DeliveryState, Rerun
 from integrations.models.delivery import IN_FLIGHT
-from integrations.services import desk, desk_choice, handling
+from integrations.services import desk, desk_choice, handling, reruns
 from integrations.services.candidates import Comparison, compare, label_of, page_of
 from integrations.services.configuration import By
 from integrations.services.desk_choice import Chosen
@@ -54,6 +55,7 @@ OWNER_WORDS = {
 }
 DESK = "desk"
 PEOPLE_MAX = 50
+RERUNS_SHOWN = 3
 
 
 class ShowFilter(Choice):
@@ -252,11 +254,17 @@ class DeliveryAdmin(RecordAdmin):
             "may_act": self.may_act(request),
             "offered": _offered(show) if self.may_act(request) else [],
             "bulk_max": desk.BULK_MAX,
+            "reruns": self._reruns_under_way() if show == "" else [],
+            "reruns_url": self.url_of("rerun", "changelist"),
         }
         others = [value for name, value in chosen.items() if value and name != "show"]
         if not context["rows"] and not others and not cl.query:
             context["empty"] = self.empty if show == "" else self.empty_elsewhere
         return context
+
+    def _reruns_under_way(self) -> list[tuple[Rerun, str]]:
+        live = Rerun.objects.filter(state__in=RERUN_LIVE).select_related("tenant").order_by("-begun_at")
+        return [(row, self.url_of("rerun", "change", row.pk)) for row in live[:RERUNS_SHOWN]]
 
     def _mark(self, rows: Sequence[Any]) -> None:
         """What a row of the list says besides its own columns, in one question for all of the page."""
@@ -287,10 +295,21 @@ class DeliveryAdmin(RecordAdmin):
 
     def retry_chosen(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
         if "confirmed" not in request.POST:
-            return self._ask_first(request, queryset, "retry_chosen", "Try these again")
+            return self._ask_first(request, queryset, "retry_chosen", "Try these again", goes_by_canary=True)
+        if request.POST.get("canary") == "1":
+            return self._begin_rerun(request)
         count = desk.retry(queryset)
         self._say(request, count, "is tried again" if count == 1 else "are tried again")
         return None
+
+    def _begin_rerun(self, request: HttpRequest) -> HttpResponse | None:
+        try:
+            series = reruns.begin(Chosen.of(request.GET.dict()), by=person(request).actor)
+        except desk.Refused as refusal:
+            messages.warning(request, str(refusal))
+            return None
+        first = Rerun.objects.filter(series=series).order_by("-sent", "pk").first()
+        return redirect(self.url_of("rerun", "change", first.pk if first else 0))
 
     def ignore_chosen(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
         if "confirmed" not in request.POST:
@@ -319,11 +338,15 @@ class DeliveryAdmin(RecordAdmin):
         *,
         asks_reason: bool = False,
         problem: str = "",
+        goes_by_canary: bool = False,
     ) -> HttpResponse:
         """What would be done, to how many of which kind; nothing is done yet."""
         held = queryset.filter(state=DeliveryState.HELD)
         kinds = desk.kinds_of_trouble(held, sample=desk.BULK_MAX)
-        total = sum(kinds.values())
+        total, few = sum(kinds.values()), settings.SUTURE_CANARY_RECORDS
+        by_questions = (
+            request.POST.get("select_across") == "1" and not request.GET.get("q") and not request.GET.get("show")
+        )
         context = {
             **self.admin_site.each_context(request),
             "title": title,
@@ -334,6 +357,7 @@ class DeliveryAdmin(RecordAdmin):
             "days": IGNORE_DAYS,
             "total": total,
             "is_full": total == desk.BULK_MAX,
+            "few": few if goes_by_canary and by_questions and total > few else 0,
             "bulk_max": desk.BULK_MAX,
             "kinds": [(message(code), count) for code, count in kinds.most_common()],
             "chosen": request.POST.getlist("_selected_action"),

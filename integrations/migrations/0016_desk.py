@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 from tenants.operations import EnableWall, SameTenantKey
 
-RERUN = ("SELECT (id, tenant_id, series, state, not_before)",)
+RERUN = ("SELECT (id, tenant_id, series, state, code, not_before)",)
 
 
 class Migration(migrations.Migration):

@@ -125,6 +125,7 @@ def _label(kind: FlowKind, name: str) -> str:
     derived = kind.derived_field(name)
     known = kind.source.find_field(name)
     label = derived.label if derived is not None else str(getattr(known, "label", "") or name)
+    label = label.partition(",")[0]
     return label if label != name else name.replace("_", " ").capitalize()
 
 

@@ -241,7 +241,7 @@ def test_a_missing_status_is_mapped_at_the_desk_and_all_that_wait_for_it_go_out(
     assert sorted(on_stage.held().values()) == ["unmapped_value"] * 4
     row = next(row for row in on_stage.deliveries(state="held") if row.codes[0]["field"] == "status 77")
     page = olga.get(page_of(row)).content.decode()
-    assert "77 becomes" in page and "Keep it and try all 3 again" in page
+    assert "Invoice status 77 becomes" in page and "Keep it and try all 3 again" in page
     assert "Choose what 77 becomes" in press(olga, row, do="map", becomes="")
     assert "3 records are tried again" in press(olga, row, do="map", becomes="leave_unpaid")
     on_stage.sync()

@@ -138,14 +138,19 @@
     if (!one || isTyping || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     const empty = one.form && all("input:not([type=hidden]), select", one.form).find((box) => !box.value);
-    if (empty) {
-      empty.focus();
+    // what is empty is filled in first; what joins two records is only brought under the finger
+    if (empty || "keyLooks" in one.dataset) {
+      (empty ?? one).focus();
       return;
     }
     one.click();
     const more = one.closest("details");
     if (one.matches("summary") && more?.open) more.querySelector("input:not([type=hidden]), select")?.focus();
   });
+
+  // a page that shows how far something is
+  const moving = document.querySelector("[data-refresh]");
+  if (moving) setTimeout(() => document.hidden || location.reload(), Number(moving.dataset.refresh) * 1000);
 
   // the arrows of a list of records
   const rows = all(".su-list tbody th a");
