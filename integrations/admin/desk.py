@@ -251,6 +251,7 @@ class DeliveryAdmin(RecordAdmin):
             "kinds": [(message(code), count, chosen.get("code") == code) for code, count in kinds.most_common(8)]
             if show == ""
             else [],
+            "lanes": _lanes(kinds, str(chosen.get("owner") or "")) if show == "" and kinds else [],
             "may_act": self.may_act(request),
             "offered": _offered(show) if self.may_act(request) else [],
             "bulk_max": desk.BULK_MAX,
@@ -523,6 +524,18 @@ class DeliveryAdmin(RecordAdmin):
     def _by(self, request: HttpRequest) -> By:
         who = person(request)
         return By(who.actor, str(self.role(request) or ""), who.user_id)
+
+
+def _lanes(kinds: Counter[str], chosen: str) -> list[tuple[str, str, str, int, bool]]:
+    """Who can fix how many: owner, words, icon, count, whether it is the one shown."""
+    counts: Counter[Owner] = Counter()
+    for code, count in kinds.items():
+        counts[message(code).owner] += count
+    return [
+        (owner.value, words, icon, counts[owner], owner == chosen)
+        for owner, (words, icon) in OWNER_WORDS.items()
+        if counts[owner] or owner == chosen
+    ]
 
 
 def _offered(show: str) -> list[tuple[str, str, str]]:
