@@ -220,6 +220,9 @@ _TABLE: tuple[Message, ...] = (
     Message("flow.target_unwritable", Owner.SYSTEM, Fix.NONE,
             "This kind of record cannot be written there.",
             "Report it to the agency's engineers."),
+    Message("flow.silent", Owner.AGENCY, Fix.NONE,
+            "Nothing came for longer than this clinic was ever quiet at such an hour.",
+            "Ask the clinic whether it is closed. If it is not, look at the flow's last runs and test both connections."),
     Message("connection.other_account", Owner.AGENCY, Fix.NEW_KEY,
             "The key belongs to another account than this connection was made for.",
             "Enter a key of the same account, or add a new connection."),
@@ -665,6 +668,21 @@ _TABLE: tuple[Message, ...] = (
 # fmt: on
 
 MESSAGES: dict[str, Message] = {told.code: told for told in _TABLE}
+
+
+_REASONS = {
+    "off": "Probably because the flow is off or in preview.",
+    "paused": "Probably because a connection is paused or waits for a new key.",
+    "stopped": "Probably because the flow was stopped and waits for a person.",
+    "quota": "Probably because the other system's allowance is used up.",
+    "failing": "Probably because a connection does not work just now.",
+    "vendor": "The runs end well and find nothing, so probably the clinic is closed, or its system shows us no changes.",
+}
+
+
+def reason_said(reason: str) -> str:
+    """Why a flow is likely quiet; the word is a silence alert's field."""
+    return _REASONS.get(reason, _REASONS["vendor"])
 
 
 def message(code: str) -> Message:

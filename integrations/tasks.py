@@ -24,6 +24,7 @@ from integrations.services import (
     leases,
     reruns,
     retention,
+    watching,
 )
 from tenants.models import Tenant
 from tenants.services import seal_audit
@@ -56,6 +57,11 @@ def carry_on_bulk_run(tenant_id: int, bulk_run_id: int) -> str:
 def carry_on_rerun(tenant_id: int, rerun_id: int) -> str:
     with at_work("rerun", tenant_id, rerun_id):
         return reruns.carry_on(tenant_id, rerun_id)
+
+
+def look_after(tenant_id: int, watch_id: int) -> str:
+    with at_work("watch", tenant_id, watch_id):
+        return watching.look_after(tenant_id)
 
 
 def tell(tenant_id: int) -> str:

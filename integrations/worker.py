@@ -26,7 +26,7 @@ from django_q.tasks import async_task
 
 from integrations import tasks
 from integrations.doorbell import LIFELINE, PULSE_CHANNEL, WORKER, Ear, forget_own_queue, own_broker
-from integrations.services import errands, leases, pulse, reruns
+from integrations.services import errands, leases, pulse, reruns, watching
 from integrations.services.sync import begin_run
 from tenants.walls import system_tx
 
@@ -36,7 +36,13 @@ PULSE = "pulse"
 HOUSEKEEPING = "housekeeping"
 DAY_S = 86_400
 NEWS_EVERY_S = 10.0  # while an incident is open
-TASKS = {"run": tasks.run_flow, "bulk": tasks.carry_on_bulk_run, "drain": tasks.drain, "rerun": tasks.carry_on_rerun}
+TASKS = {
+    "run": tasks.run_flow,
+    "bulk": tasks.carry_on_bulk_run,
+    "drain": tasks.drain,
+    "rerun": tasks.carry_on_rerun,
+    "watch": tasks.look_after,
+}
 WORKERS = int(str(settings.Q_CLUSTER["workers"]))
 SHORTEST_BEAT_S = 0.05
 
@@ -191,6 +197,7 @@ def look() -> Due:
             *(("run", ring) for ring in pulse.due_runs()),
             *(("bulk", ring) for ring in pulse.due_bulk_runs()),
             *(("rerun", ring) for ring in reruns.due()),
+            *(("watch", ring) for ring in watching.due()),
             *((errand.name, ring) for errand in errands.errands() for ring in errand.due()),
         ]
         untold, has_news = pulse.due_tellings()

@@ -11,6 +11,7 @@ from integrations.models.link import Link, LinkState
 from integrations.models.log import Action, Outcome, SyncLogEntry
 from integrations.models.quota import QuotaBudget
 from integrations.models.run import BUCKETS, Run, RunState
+from integrations.models.watch import Digest, Volume, Watch
 
 __all__ = [
     "BUCKETS",
@@ -31,6 +32,7 @@ __all__ = [
     "ConnectionState",
     "Delivery",
     "DeliveryState",
+    "Digest",
     "Flow",
     "FlowRevision",
     "HookPost",
@@ -51,4 +53,6 @@ __all__ = [
     "SyncLogEntry",
     "Telling",
     "ValueMap",
+    "Volume",
+    "Watch",
 ]

@@ -15,7 +15,8 @@ from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import FlowKind
-from integrations.models import Delivery, DeliveryState, Flow, Link
+from integrations.models import Alert, Delivery, DeliveryState, Flow, Link
+from integrations.services.alerts import end_flow_alerts
 from integrations.services.counts import Moves
 from tenants.services import record_audit
 from tenants.walls import app_now
@@ -67,6 +68,8 @@ def approve_mass_change(flow: Flow, *, reason: str = "") -> int:
     while moved := _send_again(held, "flow.mass_change_approved", reason=reason):
         approved += moved
     Flow.objects.filter(pk=flow.pk, stopped_code=MASS_CHANGE).update(stopped_code="")
+    told = Alert.objects.filter(flow=flow, code=MASS_CHANGE, ended_at=None)
+    end_flow_alerts(told.values_list("pk", flat=True), app_now())
     return approved
 
 

@@ -380,4 +380,4 @@ def guard_mass_change(flow_id: int, run_id: int, now: datetime) -> None:
         state=DeliveryState.HELD, code=code, codes=[{"code": code, "field": ""}], held_at=now, guarded=False
     )
     Run.objects.filter(pk=run_id).update(waiting=F("waiting") - held, held=F("held") + held)
-    alerts.open_run_alert(run_id, code, now)
+    alerts.open_flow_alert(flow_id, code, now, records=held)
