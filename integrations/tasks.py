@@ -59,9 +59,8 @@ def carry_on_rerun(tenant_id: int, rerun_id: int) -> str:
         return reruns.carry_on(tenant_id, rerun_id)
 
 
-def look_after(tenant_id: int, watch_id: int) -> str:
-    with at_work("watch", tenant_id, watch_id):
-        return watching.look_after(tenant_id)
+def look_after_due() -> str:
+    return f"looked after {watching.look_after_due(seconds=settings.SUTURE_SLICE_S)}"
 
 
 def tell(tenant_id: int) -> str:

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 PULSE = "pulse"
 HOUSEKEEPING = "housekeeping"
+WATCH = "watch"
 DAY_S = 86_400
 NEWS_EVERY_S = 10.0  # while an incident is open
 TASKS = {
@@ -41,7 +42,6 @@ TASKS = {
     "bulk": tasks.carry_on_bulk_run,
     "drain": tasks.drain,
     "rerun": tasks.carry_on_rerun,
-    "watch": tasks.look_after,
 }
 WORKERS = int(str(settings.Q_CLUSTER["workers"]))
 SHORTEST_BEAT_S = 0.05
@@ -156,6 +156,7 @@ class Worker:
         if time.monotonic() >= self.housekeeping_at:
             self.housekeeping_at = time.monotonic() + settings.SUTURE_RING_AGAIN_S
             ring_housekeeping()
+            ring_watch()
 
     def _watch_cluster(self, silent_s: float | None) -> None:
         """Restarts a cluster that ended or whose canary stopped singing."""
@@ -197,7 +198,6 @@ def look() -> Due:
             *(("run", ring) for ring in pulse.due_runs()),
             *(("bulk", ring) for ring in pulse.due_bulk_runs()),
             *(("rerun", ring) for ring in reruns.due()),
-            *(("watch", ring) for ring in watching.due()),
             *((errand.name, ring) for errand in errands.errands() for ring in errand.due()),
         ]
         untold, has_news = pulse.due_tellings()
@@ -272,3 +272,9 @@ def ring_housekeeping() -> None:
     """Once a day, by whichever machine holds the pulse."""
     if leases.take(HOUSEKEEPING, str(time.time_ns()), seconds=DAY_S):
         async_task(tasks.housekeep)
+
+
+def ring_watch() -> None:
+    """Once for all clinics whose turn it is to be looked after: nobody waits for it, and it takes no turn from work."""
+    if leases.take(WATCH, str(time.time_ns()), seconds=settings.SUTURE_RING_AGAIN_S) and watching.due():
+        async_task(tasks.look_after_due)

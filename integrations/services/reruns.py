@@ -19,7 +19,7 @@ from integrations.services.desk import Refused
 from integrations.services.desk_choice import Chosen
 from integrations.services.pulse import Ring
 from tenants.services import record_audit
-from tenants.walls import app_now, system_tx, tenant_tx
+from tenants.walls import AppNow, app_now, system_tx, tenant_tx
 
 PAGE = 500
 LOOK_AGAIN_S = 2
@@ -77,7 +77,7 @@ def stop(rerun: Rerun) -> None:
 
 def due() -> list[Ring]:
     """Reruns to carry on; who waits for the first few is rung for when they have arrived. As app_system."""
-    live = Rerun.objects.filter(state__in=RERUN_LIVE, not_before__lte=app_now())
+    live = Rerun.objects.filter(state__in=RERUN_LIVE, not_before__lte=AppNow())
     flying = Rerun.objects.filter(state=RerunState.CANARY).values("series")
     ready = live.exclude(state=RerunState.READY, series__in=flying)
     return [

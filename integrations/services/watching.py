@@ -1,6 +1,7 @@
 """Looking after a clinic every few minutes: records that pile up for one reason, flows that are too quiet, and once a
 week its digest."""
 
+import time
 from collections import Counter
 from datetime import datetime, timedelta
 
@@ -13,26 +14,36 @@ from integrations.models import Alert, Call, Flow, Mode, Watch
 from integrations.services import desk, digests, silence
 from integrations.services.alerts import end_flow_alerts, open_flow_alert
 from integrations.services.desk import MASS_CHANGE
-from integrations.services.pulse import Ring
 from tenants.models import Tenant
-from tenants.walls import app_now, tenant_tx
+from tenants.walls import app_now, system_tx, tenant_tx
 
 SAMPLE = 20_000
-LIMIT = 50
+LIMIT = 500
 
 _DUE = """
-SELECT t.id, coalesce(w.id, 0) FROM tenants_tenant t LEFT JOIN integrations_watch w ON w.tenant_id = t.id
+SELECT t.id FROM tenants_tenant t LEFT JOIN integrations_watch w ON w.tenant_id = t.id
 WHERE t.active AND (w.id IS NULL OR w.next_at <= app_now())
   AND EXISTS (SELECT FROM integrations_flow f WHERE f.tenant_id = t.id AND f.mode <> 'off')
 ORDER BY w.next_at NULLS FIRST LIMIT %s
 """
 
 
-def due() -> list[Ring]:
-    """Clinics to look after. As app_system."""
-    with database.cursor() as cursor:
+def due() -> list[int]:
+    """Clinics to look after, who has waited longest first. Outside of any scope."""
+    with system_tx("watch"), database.cursor() as cursor:
         cursor.execute(_DUE, [LIMIT])
-        return [Ring(tenant_id, pk, backfill=True) for tenant_id, pk in cursor.fetchall()]
+        return [tenant_id for (tenant_id,) in cursor.fetchall()]
+
+
+def look_after_due(*, seconds: float) -> int:
+    """Looks after clinics for about so long; returns how many."""
+    ends, looked = time.monotonic() + seconds, 0
+    for tenant_id in due():
+        if time.monotonic() >= ends:
+            break
+        look_after(tenant_id)
+        looked += 1
+    return looked
 
 
 def look_after(tenant_id: int) -> str:

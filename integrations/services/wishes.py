@@ -40,6 +40,8 @@ def refill(batch: Batch) -> None:
     empty = [item for item in batch.items if item.draft is None]
     if not empty:
         return
+    with batch.tx():
+        batch.job = batch.job.ready_to_read()
     try:
         records, unread = read_each(
             batch.job.source_stream,

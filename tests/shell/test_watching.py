@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core import mail
+from django_q.models import OrmQ
 
-from integrations import worker
+from integrations import tasks, worker
 from integrations.models import Alert, Connection, Delivery, Digest, Flow, Incident, SyncLogEntry, Volume, Watch
 from integrations.services import alerts, desk, digests, incidents, noise, silence, watching
 from tenants.models import AuditEntry, Tenant
@@ -128,14 +129,24 @@ def test_the_incidents_page_leads_to_the_records_of_each_clinic(house: House, fl
 
 
 def test_a_clinic_is_looked_after_every_few_minutes(flow: Flow, clock: MovedClock) -> None:
-    def rung() -> list[int]:
-        return [ring.tenant_id for kind, ring in worker.look().waiting if kind == "watch"]
-
-    assert rung() == [flow.tenant_id]
-    assert worker.TASKS["watch"](flow.tenant_id, 0) == "mailed 0"
-    assert rung() == []
+    assert watching.due() == [flow.tenant_id]
+    assert tasks.look_after_due() == "looked after 1"
+    assert watching.due() == []
     clock.forward(timedelta(seconds=301))
-    assert rung() == [flow.tenant_id]
+    assert watching.due() == [flow.tenant_id]
+
+
+def test_the_worker_rings_for_all_of_them_at_once_and_not_for_nothing(
+    flow: Flow, house: House, clock: MovedClock
+) -> None:
+    make_flow(house.ridge)
+    for _ in range(2):
+        worker.ring_watch()
+    assert OrmQ.objects.count() == 1
+    tasks.look_after_due()
+    clock.forward(timedelta(seconds=31))
+    worker.ring_watch()
+    assert OrmQ.objects.count() == 1
 
 
 # The digest
