@@ -24,10 +24,13 @@ from integrations.admin.records import (
 from integrations.messages import message
 from integrations.models import Digest
 from integrations.services import desk, digests
-from integrations.services.digests import AGE_WORDS, LANE_WORDS
+from integrations.services.digests import LANE_WORDS
 from tenants.middleware import person
 from tenants.sites import agency_site, clinic_site
 from tenants.walls import app_now, narrow_to
+
+AGE_HEADS = {"day": "Under a day", "week": "1–7 days", "month": "7–30 days", "old": "Over 30 days"}
+OF_AGENCY = {"clinic": "The clinic", "agency": "The agency", "vendor": "The vendor", "system": "Suture's engineers"}
 
 
 def waiting_cell(row: Digest) -> Cell:
@@ -36,7 +39,7 @@ def waiting_cell(row: Digest) -> Cell:
 
 
 def signed_cell(row: Digest) -> Cell:
-    return badge("done", "Signed off", row.signed_by) if row.signed_at else badge("waiting", "Not yet")
+    return badge("done", "Signed off", row.signed_by) if row.signed_at else badge("waiting", "Not signed off yet")
 
 
 class SignedFilter(Choice):
@@ -96,7 +99,7 @@ class DigestAdmin(RecordAdmin):
             "title": "Weekly digest",
             "list_name": self.list_title,
             "lanes": _lanes(row.waiting),
-            "ages": list(AGE_WORDS.values()),
+            "ages": list(AGE_HEADS.values()),
             "kinds": [
                 (
                     message(code),
@@ -122,9 +125,11 @@ class DigestAdmin(RecordAdmin):
 def _lanes(waiting: Mapping[str, Any]) -> list[tuple[str, list[int], int]]:
     """Owner, how many by age, how many in all."""
     found = []
-    for owner, ages in waiting.get("lanes", {}).items():
-        counts = [int(ages.get(age, 0)) for age in AGE_WORDS]
-        found.append((LANE_WORDS[owner] if not is_agency() else owner.capitalize(), counts, sum(counts)))
+    for owner, words in LANE_WORDS.items():
+        ages = waiting.get("lanes", {}).get(owner, {})
+        counts = [int(ages.get(age, 0)) for age in AGE_HEADS]
+        if any(counts):
+            found.append((OF_AGENCY[owner] if is_agency() else words, counts, sum(counts)))
     return found
 
 

@@ -101,7 +101,8 @@ def _lines(digest: Digest) -> list[str]:
     page = f"{settings.SUTURE_BASE_URL}{reverse('clinic:integrations_digest_change', args=[digest.pk])}"
     if not total(digest.waiting):
         return ["Every record went through.", "", "Please sign off that you have seen this:", page]
-    lines = [lane_said(owner, ages) for owner, ages in digest.waiting["lanes"].items()]
+    lanes = digest.waiting["lanes"]
+    lines = [lane_said(owner, lanes[owner]) for owner in LANE_WORDS if owner in lanes]
     kinds = list(digest.waiting["kinds"].items())
     lines += ["", "What waits:"]
     lines += [f"{count:,} x {message(code).sentence} {desk_page(code)}" for code, count in kinds[:KINDS_MAX]]
