@@ -171,7 +171,7 @@ def stand(clinics: Sequence[Tenant], now: datetime) -> dict[int, Standing]:
         standings[connection.tenant_id].connections.append(connection)
     for flow in Flow.objects.filter(tenant_id__in=standings).only(*OF_FLOW):
         standings[flow.tenant_id].flows.append(flow)
-    for alert in Alert.objects.filter(tenant_id__in=standings, ended_at=None):
+    for alert in Alert.objects.filter(tenant_id__in=standings, flow=None, ended_at=None):
         standings[alert.tenant_id].alerts[alert.connection_id] = alert
     with database.cursor() as cursor:
         cursor.execute(_COUNTS, {"now": now, "most": most(len(standings)), "clinics": list(standings)})

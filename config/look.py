@@ -25,6 +25,7 @@ MENU: Menu = (
         "Day to day",
         (
             ("Error desk", "front_hand", "integrations.delivery"),
+            ("Weekly digests", "fact_check", "integrations.digest"),
             ("Incidents", "crisis_alert", "integrations.incident"),
             ("Runs", "play_circle", "integrations.run"),
             ("Sync log", "receipt_long", "integrations.synclogentry"),

@@ -146,6 +146,9 @@ _TABLE: tuple[Message, ...] = (
     Message("value.ignored", Owner.CLINIC, Fix.NONE,
             "Left out: the flow's value map says so for this value.",
             "Nothing to do."),
+    Message("value.overridden", Owner.CLINIC, Fix.NONE,
+            "Somebody gave this value at the error desk in the place of the source's own.",
+            "Nothing to do: it counts until the value is changed in the practice system."),
     Message("invoice.total_differs", Owner.CLINIC, Fix.CORRECT,
             "The lines of this invoice do not come to its total.",
             "Open the invoice in the practice system and save it again; if the difference stays, correct its lines."),
@@ -204,6 +207,9 @@ _TABLE: tuple[Message, ...] = (
     Message("guard.mass_change", Owner.AGENCY, Fix.APPROVE,
             "Unusually many records were archived at once, so nothing was sent.",
             "Check the practice system. If it is right, approve them all; else ignore them."),
+    Message("rerun.stopped", Owner.CLINIC, Fix.NONE,
+            "Somebody stopped trying many records again.",
+            "Nothing to do: what was not sent is still on the desk. Begin again there when you like."),
     Message("guard.flapping", Owner.AGENCY, Fix.RETRY,
             "The record keeps changing to and fro.",
             "Find the other system that writes it, then retry."),
@@ -236,6 +242,9 @@ _TABLE: tuple[Message, ...] = (
     Message("flow.target_unwritable", Owner.SYSTEM, Fix.NONE,
             "This kind of record cannot be written there.",
             "Report it to the agency's engineers."),
+    Message("flow.silent", Owner.AGENCY, Fix.NONE,
+            "Nothing came for longer than this clinic was ever quiet at such an hour.",
+            "Ask the clinic whether it is closed. If it is not, look at the flow's last runs and test both connections."),
     Message("connection.other_account", Owner.AGENCY, Fix.NEW_KEY,
             "The key belongs to another account than this connection was made for.",
             "Enter a key of the same account, or add a new connection."),
@@ -681,6 +690,21 @@ _TABLE: tuple[Message, ...] = (
 # fmt: on
 
 MESSAGES: dict[str, Message] = {told.code: told for told in _TABLE}
+
+
+_REASONS = {
+    "off": "Probably because the flow is off or in preview.",
+    "paused": "Probably because a connection is paused or waits for a new key.",
+    "stopped": "Probably because the flow was stopped and waits for a person.",
+    "quota": "Probably because the other system's allowance is used up.",
+    "failing": "Probably because a connection does not work just now.",
+    "vendor": "The runs end well and find nothing, so probably the clinic is closed, or its system shows us no changes.",
+}
+
+
+def reason_said(reason: str) -> str:
+    """Why a flow is likely quiet; the word is a silence alert's field."""
+    return _REASONS.get(reason, _REASONS["vendor"])
 
 
 def message(code: str) -> Message:

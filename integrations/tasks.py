@@ -22,7 +22,9 @@ from integrations.services import (
     incidents,
     intake,
     leases,
+    reruns,
     retention,
+    watching,
 )
 from tenants.models import Tenant
 from tenants.services import seal_audit
@@ -50,6 +52,15 @@ def carry_on_bulk_run(tenant_id: int, bulk_run_id: int) -> str:
     with at_work("bulk", tenant_id, bulk_run_id):
         done = bulk.carry_on(tenant_id, bulk_run_id, seconds=settings.SUTURE_SLICE_S)
     return done.code or "step"
+
+
+def carry_on_rerun(tenant_id: int, rerun_id: int) -> str:
+    with at_work("rerun", tenant_id, rerun_id):
+        return reruns.carry_on(tenant_id, rerun_id)
+
+
+def look_after_due() -> str:
+    return f"looked after {watching.look_after_due(seconds=settings.SUTURE_SLICE_S)}"
 
 
 def tell(tenant_id: int) -> str:

@@ -26,7 +26,7 @@ from django_q.tasks import async_task
 
 from integrations import tasks
 from integrations.doorbell import LIFELINE, PULSE_CHANNEL, WORKER, Ear, forget_own_queue, own_broker
-from integrations.services import errands, leases, pulse
+from integrations.services import errands, leases, pulse, reruns, watching
 from integrations.services.sync import begin_run
 from tenants.walls import system_tx
 
@@ -34,9 +34,15 @@ logger = logging.getLogger(__name__)
 
 PULSE = "pulse"
 HOUSEKEEPING = "housekeeping"
+WATCH = "watch"
 DAY_S = 86_400
 NEWS_EVERY_S = 10.0  # while an incident is open
-TASKS = {"run": tasks.run_flow, "bulk": tasks.carry_on_bulk_run, "drain": tasks.drain}
+TASKS = {
+    "run": tasks.run_flow,
+    "bulk": tasks.carry_on_bulk_run,
+    "drain": tasks.drain,
+    "rerun": tasks.carry_on_rerun,
+}
 WORKERS = int(str(settings.Q_CLUSTER["workers"]))
 SHORTEST_BEAT_S = 0.05
 
@@ -150,6 +156,7 @@ class Worker:
         if time.monotonic() >= self.housekeeping_at:
             self.housekeeping_at = time.monotonic() + settings.SUTURE_RING_AGAIN_S
             ring_housekeeping()
+            ring_watch()
 
     def _watch_cluster(self, silent_s: float | None) -> None:
         """Restarts a cluster that ended or whose canary stopped singing."""
@@ -190,6 +197,7 @@ def look() -> Due:
             *(("drain", ring) for ring in pulse.due_drains()),
             *(("run", ring) for ring in pulse.due_runs()),
             *(("bulk", ring) for ring in pulse.due_bulk_runs()),
+            *(("rerun", ring) for ring in reruns.due()),
             *((errand.name, ring) for errand in errands.errands() for ring in errand.due()),
         ]
         untold, has_news = pulse.due_tellings()
@@ -264,3 +272,9 @@ def ring_housekeeping() -> None:
     """Once a day, by whichever machine holds the pulse."""
     if leases.take(HOUSEKEEPING, str(time.time_ns()), seconds=DAY_S):
         async_task(tasks.housekeep)
+
+
+def ring_watch() -> None:
+    """Once for all clinics whose turn it is to be looked after: nobody waits for it, and it takes no turn from work."""
+    if leases.take(WATCH, str(time.time_ns()), seconds=settings.SUTURE_RING_AGAIN_S) and watching.due():
+        async_task(tasks.look_after_due)

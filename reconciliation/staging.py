@@ -103,7 +103,7 @@ def _left(job: Job, limits: Limits, record: Record, known: Known) -> Left:
     was_delivered = record.key in known.linked or record.key in known.flying
     if limits.leaves_out(record, known) or (record.state is State.ARCHIVED and not was_delivered):
         return Left(record.key, Standing.LEFT_OUT, record=record)
-    wish: Wish = job.plan.wish(record)
+    wish: Wish = job.wish(record)
     if wish.skip:
         return Left(record.key, Standing.LEFT_OUT, code=wish.skip, record=record)
     if wish.draft is None:

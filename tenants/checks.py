@@ -98,7 +98,8 @@ def _pairs() -> Iterator[str]:
     for kind, app_label, name in walls_in_migrations():
         if kind == "key":
             model_name, field_name = name.split(".")
-            target = apps.get_model(app_label, model_name)._meta.get_field(field_name).related_model
+            there = {field.name: field for field in apps.get_model(app_label, model_name)._meta.concrete_fields}
+            target = there[field_name].related_model if field_name in there else None  # a field that has left since
             if isinstance(target, type) and issubclass(target, models.Model):
                 yield pair_name(target._meta.db_table)
 

@@ -93,10 +93,9 @@ def hold(
             sealed_draft=load_job(flow.pk).seal(Draft(draft), key),
             state="held",
             code=code,
-            codes=[{"code": code, "field": ""}],
             candidates=list(candidates),
             not_before=now,
-            **{"held_at": now, **given},
+            **{"held_at": now, "codes": [{"code": code, "field": ""}], **given},
         )
     return delivery
 

@@ -1,10 +1,12 @@
 """The error desk, and every delivery behind it: one list, opened on what waits for a person."""
 
 from collections import Counter
-from datetime import datetime, time, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
+from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -13,6 +15,9 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
+from integrations.admin import desk_deeds
+from integrations.admin.desk_deeds import IGNORE_DAYS, STAYING, Deed
+from integrations.admin.desk_page import help_for, story_of
 from integrations.admin.explained import CODES, figures_of, has_figures
 from integrations.admin.records import (
     CLINIC,
@@ -28,13 +33,17 @@ from integrations.admin.records import (
     is_agency,
     when,
 )
-from integrations.admin.words import action_words, flow_name
+from integrations.admin.words import flow_name
 from integrations.connectors import CONNECTORS
-from integrations.messages import MESSAGES, Fix, Message, Owner, codes_of, message
-from integrations.models import Delivery, DeliveryState, SyncLogEntry
+from integrations.messages import Owner, message
+from integrations.models import RERUN_LIVE, Assignment, Delivery, DeliveryState, Rerun
 from integrations.models.delivery import IN_FLIGHT
-from integrations.services import desk
+from integrations.services import desk, desk_choice, handling, reruns
 from integrations.services.candidates import Comparison, compare, label_of, page_of
+from integrations.services.configuration import By
+from integrations.services.desk_choice import Chosen
+from integrations.services.trail import Seen, see_source
+from tenants.middleware import person
 from tenants.sites import LiveView, agency_site, clinic_site, live_view
 from tenants.walls import app_now
 
@@ -45,9 +54,8 @@ OWNER_WORDS = {
     Owner.SYSTEM: ("Suture's engineers", "engineering"),
 }
 DESK = "desk"
-UNMAPPED = "unmapped_value"
-IGNORE_DAYS = ((7, "a week"), (30, "a month"), (90, "three months"), (365, "a year"))
-LOG_LINES = 8
+PEOPLE_MAX = 50
+RERUNS_SHOWN = 3
 
 
 class ShowFilter(Choice):
@@ -88,10 +96,7 @@ class OwnerFilter(Choice):
         return [(owner.value, word) for owner, (word, _) in OWNER_WORDS.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> QuerySet[Delivery]:
-        if self.value() == Owner.SYSTEM:  # and codes nobody has a sentence for
-            return queryset.exclude(code__in=[code for code in MESSAGES if code not in codes_of(Owner.SYSTEM)])
-        owner = next((owner for owner in Owner if owner == self.value()), None)
-        return queryset.filter(code__in=codes_of(owner)) if owner else queryset
+        return desk_choice.of_owner(queryset, self.value() or "", app_now())
 
 
 class CodeFilter(Choice):
@@ -112,27 +117,47 @@ class CodeFilter(Choice):
 
 class AgeFilter(Choice):
     title, parameter_name, any_word = "Waiting for", "age", "Any time"
-    SPANS = (
-        ("day", "less than a day", None, 1),
-        ("week", "1 to 7 days", 1, 7),
-        ("month", "7 to 30 days", 7, 30),
-        ("old", "more than 30 days", 30, None),
-    )
+    WORDS = {
+        "day": "less than a day",
+        "week": "1 to 7 days",
+        "month": "7 to 30 days",
+        "old": "more than 30 days",
+    }
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, words) for name, words, _, _ in self.SPANS]
+        return [(name, self.WORDS[name]) for name in desk_choice.AGES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> QuerySet[Delivery]:
-        span = next((span for span in self.SPANS if span[0] == self.value()), None)
-        if span is None:
-            return queryset
-        now, (_, _, least, most) = app_now(), span
-        queryset = queryset.filter(held_at__lte=now - timedelta(days=least)) if least else queryset
-        return queryset.filter(held_at__gt=now - timedelta(days=most)) if most else queryset
+        return desk_choice.of_age(queryset, self.value() or "", app_now())
 
 
-def owner_cell(row: Delivery) -> Cell:
-    return {"text": OWNER_WORDS[message(row.code).owner][0]} if row.code else {"text": "–"}
+class AssigneeFilter(Choice):
+    title, parameter_name, any_word = "Given to", "assignee", "Anybody"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Oneself first, then whoever else has been given a record."""
+        own = request.user.get_username()
+        names = Assignment.objects.order_by("assignee").values_list("assignee", flat=True).distinct()[:PEOPLE_MAX]
+        return [(own, "Me"), *((name, name) for name in names if name != own)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> QuerySet[Delivery]:
+        return desk_choice.of_assignee(queryset, self.value() or "")
+
+
+def owner_cell(row: Any) -> Cell:
+    """``is_escalated`` and ``assignee`` are set for all rows of a page at once."""
+    if not row.code:
+        return {"text": "–"}
+    notes = [
+        "also the agency: it waits too long" if row.is_escalated else "",
+        row.assignee and f"given to {row.assignee}",
+    ]
+    return {"text": OWNER_WORDS[message(row.code).owner][0], "note": " · ".join(filter(None, notes))}
+
+
+def is_escalated(row: Delivery, edge: datetime) -> bool:
+    """Whether the clinic has left it so long that it is the agency's as well."""
+    return message(row.code).owner is Owner.CLINIC and row.held_at is not None and row.held_at <= edge
 
 
 def sentence_cell(row: Delivery) -> Cell:
@@ -185,7 +210,7 @@ class DeliveryAdmin(RecordAdmin):
         Column("Since", since_cell),
         Column("Tries", lambda row: {"text": row.tries or "–"}, num=True),
     )
-    list_filter = (ShowFilter, OwnerFilter, CodeFilter, FlowFilter, AgeFilter, ClinicFilter)
+    list_filter = (ShowFilter, OwnerFilter, CodeFilter, FlowFilter, AgeFilter, AssigneeFilter, ClinicFilter)
     hidden_filters = frozenset({"show"})
     key_columns = ("source_key",)
     list_select_related = ("tenant", "flow", "flow__source", "flow__target")
@@ -215,6 +240,7 @@ class DeliveryAdmin(RecordAdmin):
 
     def list_context(self, request: HttpRequest, cl: Any) -> dict[str, Any]:
         show = request.GET.get("show", "")
+        self._mark(cl.result_list)
         context = super().list_context(request, cl)
         kinds: Any = getattr(request, "kinds_of_trouble", Counter())
         chosen = {spec.parameter_name: spec.value() for spec in cl.filter_specs}
@@ -225,14 +251,40 @@ class DeliveryAdmin(RecordAdmin):
             "kinds": [(message(code), count, chosen.get("code") == code) for code, count in kinds.most_common(8)]
             if show == ""
             else [],
+            "lanes": _lanes(kinds, str(chosen.get("owner") or "")) if show == "" and kinds else [],
             "may_act": self.may_act(request),
             "offered": _offered(show) if self.may_act(request) else [],
             "bulk_max": desk.BULK_MAX,
+            "reruns": self._reruns_under_way() if show == "" else [],
+            "reruns_url": self.url_of("rerun", "changelist"),
         }
         others = [value for name, value in chosen.items() if value and name != "show"]
         if not context["rows"] and not others and not cl.query:
             context["empty"] = self.empty if show == "" else self.empty_elsewhere
         return context
+
+    def _reruns_under_way(self) -> list[tuple[Rerun, str]]:
+        live = Rerun.objects.filter(state__in=RERUN_LIVE).select_related("tenant").order_by("-begun_at")
+        return [(row, self.url_of("rerun", "change", row.pk)) for row in live[:RERUNS_SHOWN]]
+
+    def _mark(self, rows: Sequence[Any]) -> None:
+        """What a row of the list says besides its own columns, in one question for all of the page."""
+        edge, keys = desk_choice.escalated_before(app_now()), [row.source_key for row in rows]
+        taken = {
+            (flow_id, key): assignee
+            for flow_id, key, assignee in Assignment.objects.filter(
+                flow_id__in={row.flow_id for row in rows}, source_key__in=keys
+            ).values_list("flow_id", "source_key", "assignee")
+        }
+        for row in rows:
+            row.is_escalated, row.assignee = is_escalated(row, edge), taken.get((row.flow_id, row.source_key), "")
+
+    def row(self, request: HttpRequest, row: Delivery) -> dict[str, Any]:
+        """Its page knows the questions it was found with, so that the next one is of the same kind."""
+        shown = super().row(request, row)
+        if request.GET.get("show", "") == "":
+            shown["url"] = self._page_from_desk(row.pk, Chosen.of(request.GET.dict()).as_json())
+        return shown
 
     def explained(self, row: Delivery) -> tuple[str, str]:
         return row.source_key, row.flow.name
@@ -244,16 +296,29 @@ class DeliveryAdmin(RecordAdmin):
 
     def retry_chosen(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
         if "confirmed" not in request.POST:
-            return self._ask_first(request, queryset, "retry_chosen", "Try these again")
+            return self._ask_first(request, queryset, "retry_chosen", "Try these again", goes_by_canary=True)
+        if request.POST.get("canary") == "1":
+            return self._begin_rerun(request)
         count = desk.retry(queryset)
         self._say(request, count, "is tried again" if count == 1 else "are tried again")
         return None
+
+    def _begin_rerun(self, request: HttpRequest) -> HttpResponse | None:
+        try:
+            series = reruns.begin(Chosen.of(request.GET.dict()), by=person(request).actor)
+        except desk.Refused as refusal:
+            messages.warning(request, str(refusal))
+            return None
+        first = Rerun.objects.filter(series=series).order_by("-sent", "pk").first()
+        return redirect(self.url_of("rerun", "change", first.pk if first else 0))
 
     def ignore_chosen(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
         if "confirmed" not in request.POST:
             return self._ask_first(request, queryset, "ignore_chosen", "Ignore these for now", asks_reason=True)
         try:
-            count = desk.ignore(queryset, reason=request.POST.get("reason", ""), until=_until(request))
+            count = desk.ignore(
+                queryset, reason=request.POST.get("reason", ""), until=desk_deeds.until(request.POST.get("days", ""))
+            )
         except desk.Refused as refusal:
             return self._ask_first(
                 request, queryset, "ignore_chosen", "Ignore these for now", asks_reason=True, problem=str(refusal)
@@ -274,11 +339,15 @@ class DeliveryAdmin(RecordAdmin):
         *,
         asks_reason: bool = False,
         problem: str = "",
+        goes_by_canary: bool = False,
     ) -> HttpResponse:
         """What would be done, to how many of which kind; nothing is done yet."""
         held = queryset.filter(state=DeliveryState.HELD)
         kinds = desk.kinds_of_trouble(held, sample=desk.BULK_MAX)
-        total = sum(kinds.values())
+        total, few = sum(kinds.values()), settings.SUTURE_CANARY_RECORDS
+        by_questions = (
+            request.POST.get("select_across") == "1" and not request.GET.get("q") and not request.GET.get("show")
+        )
         context = {
             **self.admin_site.each_context(request),
             "title": title,
@@ -289,6 +358,7 @@ class DeliveryAdmin(RecordAdmin):
             "days": IGNORE_DAYS,
             "total": total,
             "is_full": total == desk.BULK_MAX,
+            "few": few if goes_by_canary and by_questions and total > few else 0,
             "bulk_max": desk.BULK_MAX,
             "kinds": [(message(code), count) for code, count in kinds.most_common()],
             "chosen": request.POST.getlist("_selected_action"),
@@ -316,7 +386,10 @@ class DeliveryAdmin(RecordAdmin):
         if not self.has_view_permission(request, row):
             raise PermissionDenied
         if request.method == "POST":
-            return self._decide(request, row)
+            seen: Seen | None = None
+            if request.POST.get("do") == "fill" and self.may_act(request) and row.state == DeliveryState.HELD:
+                seen = yield lambda: see_source(row.tenant_id, row.pk)
+            return self._decide(request, row, seen)
         comparison = Comparison()
         if row.state == DeliveryState.HELD:
             masked = not self.may_act(request)
@@ -355,14 +428,18 @@ class DeliveryAdmin(RecordAdmin):
         kind, told = desk.kind_of(row), message(row.code)
         owner, icon = OWNER_WORDS[told.owner]
         source, target = row.flow.source, row.flow.target
-        log = SyncLogEntry.objects.filter(tenant_id=row.tenant_id, source_key=row.source_key).order_by("-at")
-        without = desk.may_leave_out(row)
+        without, may_act = desk.may_leave_out(row), self.may_act(request)
+        can_choose = any(not (one.is_gone or one.taken_by) for one in comparison.candidates) and not comparison.code
+        people = handling.people_for(row) if may_act else []
         return {
             "title": f"{kind.source.label}: {row.source_key}",
             "list_name": "Error desk" if row.state == DeliveryState.HELD else "Deliveries",
+            "list_url": self._back(request),
+            **self._neighbours(request, row),
             "told": told if row.code else None,
             "owner": owner,
             "owner_icon": icon,
+            "is_escalated": is_escalated(row, desk_choice.escalated_before(app_now())),
             "is_held": row.state == DeliveryState.HELD,
             "is_ignored": bool(row.ignored_until and row.ignored_until > app_now()),
             "problems": [
@@ -370,11 +447,12 @@ class DeliveryAdmin(RecordAdmin):
                 for problem in row.codes
                 if problem.get("field")
             ],
-            "fix": self._fix(row, told) if row.code else None,
+            "help": help_for(self, row, told, without=bool(without), has_candidates=can_choose) if row.code else None,
+            "given": handling.given_fields(row),
             "notes": [(message(note["code"]).sentence, label_of(kind.target, note["field"])) for note in row.notes],
             "comparison": comparison,
             "why_not_asked": message(comparison.code).sentence if comparison.code else "",
-            "masked": not self.may_act(request),
+            "masked": not may_act,
             "source_label": CONNECTORS[source.vendor].label,
             "target_label": CONNECTORS[target.vendor].label,
             "source_url": page_of(kind.source, source.facts, row.source_key),
@@ -383,9 +461,12 @@ class DeliveryAdmin(RecordAdmin):
             "without_words": " and the ".join(label_of(kind.target, name).lower() for name in without),
             "is_linked": bool(row.target_key),
             "days": IGNORE_DAYS,
+            "people": people,
+            "assignee": handling.assignee_of(row),
             "facts": facts(
                 ("State", badge(row.state, row.get_state_display())),
                 ("Since", when(row, row.held_at or row.created_at, ago=False)),
+                ("Given to", {"text": handling.assignee_of(row)}),
                 ("Flow", {"text": flow_name(row.flow), "note": f"{source} → {target}"}),
                 ("Run", {"text": row.run_id, "url": self.url_of("run", "change", row.run_id)}),
                 (f"In {CONNECTORS[source.vendor].label}", {"text": row.source_key}),
@@ -395,58 +476,66 @@ class DeliveryAdmin(RecordAdmin):
                 ("Ignored because", {"text": row.ignored_reason}),
                 ("Code", {"text": row.code}),
             ),
-            "log": [log_line(entry, row.tenant.time_zone) for entry in log[:LOG_LINES]],
+            "story": story_of(row, may_see_deeds=may_act),
             "log_url": self.url_of(
                 "synclogentry", "changelist", q=row.source_key, clinic=row.tenant.slug if is_agency() else ""
             ),
         }
 
-    def _fix(self, row: Delivery, told: Message) -> tuple[str, str, bool] | None:
-        """The page of the flow on which the advice is followed, the words of the button that leads there, and whether
-        it is the only way."""
-        if row.code == UNMAPPED:
-            return self.url_of("flow", "values", row.flow_id), "Open the value map", True
-        if "flow settings" in told.advice or "flow's setting" in told.advice:
-            return self.url_of("flow", "settings", row.flow_id), "Open the flow's settings", told.fix == Fix.SETTING
-        return None
+    # -- from one to the next
 
-    def _decide(self, request: HttpRequest, row: Delivery) -> HttpResponse:
-        """One button of the page. Stays there when it could not be done."""
+    def _asked(self, request: HttpRequest) -> dict[str, str]:
+        """The desk's questions with which this record was come to; {} where it was come to by itself."""
+        return Chosen.of(request.GET.dict()).as_json() if request.GET.get("from") == DESK else {}
+
+    def _back(self, request: HttpRequest) -> str:
+        return self.url("changelist", **self._asked(request))
+
+    def _neighbours(self, request: HttpRequest, row: Delivery) -> dict[str, Any]:
+        """The addresses of the records before and after it, by the questions it was come to with."""
+        if request.GET.get("from") != DESK or row.state != DeliveryState.HELD:
+            return {"newer_url": "", "older_url": ""}
+        now, asked = app_now(), self._asked(request)
+        newer, older = desk_choice.beside(Chosen.of(asked).narrow(desk.on_desk(now), now), row)
+        return {
+            "newer_url": self._page_from_desk(newer, asked),
+            "older_url": self._page_from_desk(older, asked),
+        }
+
+    def _page_from_desk(self, pk: int | None, asked: Mapping[str, str]) -> str:
+        return "" if pk is None else f"{self.url('change', pk)}?{urlencode({'from': DESK, **asked})}"
+
+    def _decide(self, request: HttpRequest, row: Delivery, seen: Seen | None = None) -> HttpResponse:
+        """One button of the page. Leads to the next record of the desk; stays there when it could not be done, or when
+        the record is not through with it."""
         if not self.may_act(request):
             raise PermissionDenied
-        only = Delivery.objects.filter(pk=row.pk)
+        places, here = self._neighbours(request, row), redirect(request.get_full_path())
         try:
-            said = self._done(request, row, only)
+            said = desk_deeds.do(Deed(row, request.POST, self._by(request), seen))
         except desk.Refused as refusal:
             messages.error(request, str(refusal))
-            return redirect(self.url("change", row.pk))
+            return here
         messages.success(request, said)
-        return redirect(self.url("changelist"))
+        if request.POST.get("do") in STAYING:
+            return here
+        return redirect(places["older_url"] or places["newer_url"] or self._back(request))
 
-    def _done(self, request: HttpRequest, row: Delivery, only: QuerySet[Delivery]) -> str:
-        match request.POST.get("do", ""):
-            case "choose":
-                key = request.POST.get("key", "")
-                desk.choose_candidate(row, target_key=key)
-                return f"{row.source_key} goes to {key}, and they are linked from then on."
-            case "without":
-                desk.create_without(row, fields=desk.may_leave_out(row))
-                return f"{row.source_key} is sent without it."
-            case "ignore":
-                desk.ignore(only, reason=request.POST.get("reason", ""), until=_until(request, row.tenant.time_zone))
-                return f"{row.source_key} is off the desk until then, or until it changes."
-            case "unignore":
-                desk.stop_ignoring(only)
-                return f"{row.source_key} is back on the desk."
-            case "approve":
-                count = desk.approve_mass_change(row.flow)
-                return f"{count:,} records of {flow_name(row.flow)} go through."
-            case "retry":
-                if not desk.retry(only):
-                    raise desk.Refused("Nothing waits here any more: somebody was faster, or the record changed.")
-                return f"{row.source_key} is tried again."
-            case _:
-                raise desk.Refused("Choose what to do.")
+    def _by(self, request: HttpRequest) -> By:
+        who = person(request)
+        return By(who.actor, str(self.role(request) or ""), who.user_id)
+
+
+def _lanes(kinds: Counter[str], chosen: str) -> list[tuple[str, str, str, int, bool]]:
+    """Who can fix how many: owner, words, icon, count, whether it is the one shown."""
+    counts: Counter[Owner] = Counter()
+    for code, count in kinds.items():
+        counts[message(code).owner] += count
+    return [
+        (owner.value, words, icon, counts[owner], owner == chosen)
+        for owner, (words, icon) in OWNER_WORDS.items()
+        if counts[owner] or owner == chosen
+    ]
 
 
 def _offered(show: str) -> list[tuple[str, str, str]]:
@@ -458,28 +547,6 @@ def _offered(show: str) -> list[tuple[str, str, str]]:
         if show == ""
         else []
     )
-
-
-def _until(request: HttpRequest, zone: str = "UTC") -> datetime:
-    """The end of the day that was chosen, counted in the clinic's zone. Raises Refused."""
-    given = request.POST.get("days", "")
-    if given not in {str(days) for days, _ in IGNORE_DAYS}:
-        raise desk.Refused("Choose for how long.")
-    day = (app_now().astimezone(ZoneInfo(zone)) + timedelta(days=int(given))).date()
-    return datetime.combine(day, time(23, 59), tzinfo=ZoneInfo(zone))
-
-
-def log_line(entry: SyncLogEntry, zone: str) -> dict[str, Any]:
-    """A log entry for the short history on a record's page."""
-    return {
-        "at": entry.at,
-        "zone": zone,
-        "action": action_words(entry.action),
-        "outcome": badge(entry.outcome, entry.get_outcome_display()),
-        "sentence": message(entry.code).sentence if entry.code else "",
-        "fields": entry.fields,
-        "actor": entry.actor,
-    }
 
 
 for site in (agency_site, clinic_site):

@@ -15,8 +15,9 @@ from django.urls import path
 
 from integrations.admin.records import Cell, Choice, Column, Empty, RecordAdmin, badge
 from integrations.admin.setup import is_fresh, may_ask, prove_yourself
+from integrations.admin.words import flow_name, name_of_flow
 from integrations.messages import message
-from integrations.models import Alert, AlertHook, HookPost, Incident, PostState
+from integrations.models import Alert, AlertHook, Call, HookPost, Incident, PostState
 from integrations.services import hooks, noise
 from integrations.services.incidents import count_of, in_short
 from integrations.services.mails import vendor_name
@@ -54,7 +55,8 @@ def at(moment: Any, never: str = "–") -> Cell:
 
 
 def fault_cell(row: Any) -> Cell:
-    return {"text": message(row.code).sentence, "note": vendor_name(row.vendor), "is_link": True}
+    about = name_of_flow(row.kind) if row.kind else vendor_name(row.vendor)
+    return {"text": message(row.code).sentence, "note": about, "is_link": True}
 
 
 def state_cell(row: Any) -> Cell:
@@ -67,6 +69,12 @@ def clinics_cell(row: Any) -> Cell:
     if row.ended_at is None and row.left < len(row.names):
         said = f"{row.left:,} of {said}"
     return {"text": said, "note": in_short(row.names)}
+
+
+def where_cell(row: Any) -> Cell:
+    if row.kind:
+        return {"text": "Records", "url": row.own}
+    return {"text": "Connection" if row.page else "Connections", "url": row.page or row.own}
 
 
 def told_cell(row: Any) -> Cell:
@@ -82,7 +90,7 @@ class IncidentAdmin(RecordAdmin):
         Column("Since", lambda row: at(row.opened_at)),
         Column("Clinics", clinics_cell),
         Column("What to do", lambda row: {"text": message(row.code).advice}),
-        Column("Where", lambda row: {"text": "Connection" if row.page else "Connections", "url": row.page or row.own}),
+        Column("Where", where_cell),
         Column("Told", told_cell),
     )
     list_filter = (StateFilter,)
@@ -95,7 +103,7 @@ class IncidentAdmin(RecordAdmin):
     hook_template: ClassVar[str] = "admin/integrations/incident/webhook.html"
     empty = Empty(
         "No incident yet",
-        "When a connection stops, it is written here: once, however many clinics have the same trouble.",
+        "When a connection stops, or many records wait for one reason, it is written here: once, however many clinics have it.",
         "verified",
     )
 
@@ -152,22 +160,25 @@ class IncidentAdmin(RecordAdmin):
     def detail(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         alerts = list(
             Alert.objects.filter(incident_id=row.pk)
-            .select_related("tenant", "connection")
+            .select_related("tenant", "connection", "flow")
             .order_by(F("ended_at").asc(nulls_first=True), "tenant__name", "-opened_at")
         )
         self._count([row])
         return {
-            "title": f"{vendor_name(row.vendor)}: {count_of(len(row.names))}",
+            "title": f"{name_of_flow(row.kind) if row.kind else vendor_name(row.vendor)}: {count_of(len(row.names))}",
             "told": message(row.code),
             "members": [
                 {
                     "clinic": alert.tenant,
-                    "connection": alert.connection,
-                    "page": self.url_of("connection", "change", alert.connection_id),
+                    "place": alert.connection or flow_name(alert.flow),
+                    "page": self._place(alert),
+                    "records": alert.records if alert.call == Call.RECORDS else None,
                     "alert": alert,
                 }
                 for alert in alerts
             ],
+            "is_of_records": bool(row.kind),
+            "desk_url": self.url_of("delivery", "changelist", code=row.code) if row.call == Call.RECORDS else "",
             "facts": [
                 ("State", state_cell(row)),
                 ("Since", at(row.opened_at)),
@@ -179,6 +190,15 @@ class IncidentAdmin(RecordAdmin):
                 ("Code", {"text": row.code}),
             ],
         }
+
+    def _place(self, alert: Alert) -> str:
+        """Where it is looked into: the connection, the flow, or its records on the desk."""
+        if alert.connection_id is not None:
+            return self.url_of("connection", "change", alert.connection_id)
+        if alert.flow is None or alert.call == Call.SILENCE:
+            return self.url_of("flow", "change", alert.flow_id)
+        asked = {"code": alert.code, "flow": alert.flow.name, "clinic": alert.tenant.slug}
+        return self.url_of("delivery", "changelist", **asked)
 
     def detail_response(self, request: HttpRequest, row: Any, more: Any, *, template: str = "") -> HttpResponse:
         if not self.has_view_permission(request, row):

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from integrations.admin.desk import log_line
+from integrations.admin.desk_page import log_line
 from integrations.admin.explained import FIGURES, Explained, explained, has_figures
 from integrations.admin.setup import said
 from integrations.core.records import Record

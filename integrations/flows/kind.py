@@ -79,6 +79,7 @@ class FlowKind:
     settings (the company's custom field); ``applies`` says of a rule whether it is for a target like this clinic's.
     ``tells`` notes what a person should know of the made fields. ``parents`` are the target fields that refer to other records;
     ``excludes`` the kinds that may not run between the same two connections, because both would master one thing.
+    ``asks`` names, for a code that holds a record for want of a value, the source field that a person may fill in for it.
     ``start`` is the default of the flow's start, ``urgent`` whether it asks as often as the quota allows.
     """
 
@@ -101,6 +102,7 @@ class FlowKind:
     applies: Callable[[Rule, Context], bool] = lambda _rule, _context: True
     tells: Callable[[Mapping[str, Value], Context], Sequence[Note]] = lambda _fields, _context: ()
     parents: tuple[Parent, ...] = ()
+    asks: Mapping[str, str] = field(default_factory=dict)
     excludes: tuple[str, ...] = ()
     start: str = "all"
     urgent: bool = False
@@ -202,14 +204,22 @@ class Plan:
             return {**self.policies, **dict.fromkeys(self.gone_fields, FieldPolicy())}
         return self.policies
 
-    def wish(self, record: Record) -> Wish:
-        """The draft for a live record, or why there is none. Merged records are the shell's business."""
+    def wish(self, record: Record, given: Mapping[str, Value] | None = None) -> Wish:
+        """The draft for a live record, or why there is none. Merged records are the shell's business.
+
+        ``given`` are values that stand in for the source's own.
+        """
+        if given:
+            return replace(self._wish(replace(record, values={**record.values, **given}), given), record=record)
+        return self._wish(record, {})
+
+    def _wish(self, record: Record, given: Mapping[str, Value]) -> Wish:
         for refuse in self.kind.refuse:
             if verdict := refuse(record, self.context):
                 return _judged(record, verdict, ())
         if record.state is State.ARCHIVED:
             return self._gone(record)
-        mapped = self.mapper(self.source_values(record))
+        mapped = self.mapper({**self.source_values(record), **given} if given else self.source_values(record))
         if mapped.problems:
             return Wish(record, notes=mapped.notes, problems=mapped.problems)
         fields = self.kind.finish(dict(mapped.fields), self.context)

@@ -4,6 +4,7 @@ from integrations.models.alert import UNTOLD, Alert, Call, Telling
 from integrations.models.bulk import BULK_LIVE, BulkRun, BulkRunState
 from integrations.models.connection import Connection, ConnectionState
 from integrations.models.delivery import IN_FLIGHT, OPEN, Delivery, DeliveryState
+from integrations.models.desk import RERUN_LIVE, Assignment, Comment, Override, Rerun, RerunState
 from integrations.models.flow import Flow, FlowRevision, MappingRule, Mode, SeenValue, ValueMap
 from integrations.models.incident import AlertHook, HookPost, Incident, PostState
 from integrations.models.link import Link, LinkState
@@ -11,23 +12,28 @@ from integrations.models.log import Action, Outcome, SyncLogEntry
 from integrations.models.proposal import Prediction, Proposal, ProposalState, Rehearsal, RehearsalState
 from integrations.models.quota import QuotaBudget
 from integrations.models.run import BUCKETS, Run, RunState
+from integrations.models.watch import Digest, Volume, Watch
 
 __all__ = [
     "BUCKETS",
     "BULK_LIVE",
     "IN_FLIGHT",
     "OPEN",
+    "RERUN_LIVE",
     "UNTOLD",
     "Action",
     "Alert",
     "AlertHook",
+    "Assignment",
     "BulkRun",
     "BulkRunState",
     "Call",
+    "Comment",
     "Connection",
     "ConnectionState",
     "Delivery",
     "DeliveryState",
+    "Digest",
     "Flow",
     "FlowRevision",
     "HookPost",
@@ -37,6 +43,7 @@ __all__ = [
     "MappingRule",
     "Mode",
     "Outcome",
+    "Override",
     "PostState",
     "Prediction",
     "Proposal",
@@ -44,10 +51,14 @@ __all__ = [
     "QuotaBudget",
     "Rehearsal",
     "RehearsalState",
+    "Rerun",
+    "RerunState",
     "Run",
     "RunState",
     "SeenValue",
     "SyncLogEntry",
     "Telling",
     "ValueMap",
+    "Volume",
+    "Watch",
 ]

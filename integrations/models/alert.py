@@ -1,10 +1,10 @@
-"""Alerts: that a connection stopped and people must know, told once, and that it works again."""
+"""Alerts: that a connection stopped, or a flow's records wait or stay away, and people must know; told once."""
 
 from django.db import models
 from django.db.models import Q
 
 from integrations.models.connection import Connection
-from integrations.models.run import Run
+from integrations.models.flow import Flow
 from tenants.walls import TenantForeignKey, TenantModel
 
 
@@ -29,11 +29,14 @@ class Call(models.TextChoices):
     READ = "read", "Reading"
     WRITE = "write", "Writing"
     TEST = "test", "A test"
+    RECORDS = "records", "Records that wait"
+    SILENCE = "silence", "Records that stay away"
 
 
 class Alert(TenantModel):
-    """A stretch of time in which a connection could not be used, and ``code``, which began it; or a ``run`` that must be
-    looked at, which is told and has no end.
+    """A stretch of time in which a connection could not be used, and ``code``, which began it; or in which many records
+    of a ``flow`` waited for the same reason (``code`` and ``field``; ``records`` is how many), or none came (``field``
+    then says why). What is about a flow ends silently.
 
     ``told_at`` and ``end_told_at`` are set before a mail goes out: it may be lost, and is never sent twice. An alert
     that ended before anybody was told of it stays untold. ``incident`` is the agency's, and takes in a connection's alert
@@ -43,11 +46,13 @@ class Alert(TenantModel):
     connection = TenantForeignKey(
         Connection, on_delete=models.CASCADE, null=True, related_name="alerts", db_index=False
     )
-    run = TenantForeignKey(Run, on_delete=models.CASCADE, null=True, related_name="alerts", db_index=False)
+    flow = TenantForeignKey(Flow, on_delete=models.CASCADE, null=True, related_name="alerts", db_index=False)
     # an incident is removed only after its alerts, so that nothing here has to be looked for
     incident = models.ForeignKey("integrations.Incident", on_delete=models.DO_NOTHING, null=True, related_name="alerts")
     telling = models.CharField(max_length=10, choices=Telling, default=Telling.UNDECIDED, blank=True)
     code = models.CharField(max_length=60)
+    field = models.CharField(max_length=60, blank=True)
+    records = models.PositiveIntegerField(default=0)
     call = models.CharField(max_length=10, choices=Call)
     opened_at = models.DateTimeField()
     told_at = models.DateTimeField(null=True)
@@ -57,9 +62,11 @@ class Alert(TenantModel):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["tenant", "connection"], condition=Q(ended_at=None), name="alert_one_open"),
-            models.UniqueConstraint(fields=["tenant", "run"], name="alert_once_a_run"),
+            models.UniqueConstraint(
+                fields=["tenant", "flow", "code", "field"], condition=Q(ended_at=None), name="alert_one_open_a_flow"
+            ),
             models.CheckConstraint(
-                condition=Q(connection__isnull=False, run=None) | Q(connection=None, run__isnull=False),
+                condition=Q(connection__isnull=False, flow=None) | Q(connection=None, flow__isnull=False),
                 name="alert_about_one_thing",
             ),
         ]

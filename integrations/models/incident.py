@@ -1,4 +1,4 @@
-"""Incidents: one fault that stopped several clinics' connections, told to the agency once; and its own channel for that."""
+"""Incidents: one fault in several clinics, told to the agency once; and its own channel for that."""
 
 from django.db import models
 from django.db.models import Q
@@ -8,7 +8,8 @@ from tenants.walls import AgencyModel
 
 
 class Incident(AgencyModel):
-    """A stretch of time in which the same fault stops connections, of one clinic or of two hundred: their alerts.
+    """A stretch of time in which the same fault stops connections, or holds records of the same ``kind`` of flow, of one
+    clinic or of two hundred: their alerts.
 
     ``fingerprint`` says what folds, without anything personal; ``code`` and ``call`` are those of the first alert. While
     it ``joins``, a further alert becomes part of it: an outage until it ended, a fault that people must mend until they
@@ -18,7 +19,8 @@ class Incident(AgencyModel):
 
     agency = models.ForeignKey("tenants.Agency", on_delete=models.PROTECT, related_name="+", db_index=False)
     vendor = models.CharField(max_length=30)
-    fingerprint = models.CharField(max_length=120)
+    kind = models.CharField(max_length=60, blank=True)
+    fingerprint = models.CharField(max_length=190)
     code = models.CharField(max_length=60)
     call = models.CharField(max_length=10, choices=Call)
     joins = models.BooleanField(default=True)

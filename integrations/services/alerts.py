@@ -4,7 +4,7 @@ Whether a connection works is not asked here: ``connections`` says so. Nor who t
 clinics, and leaves to a clinic's alert what is its alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -15,7 +15,8 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from integrations.messages import Fix, Owner, message
+from integrations.flows import FLOW_KINDS
+from integrations.messages import Fix, Owner, message, reason_said
 from integrations.models import (
     IN_FLIGHT,
     UNTOLD,
@@ -51,10 +52,28 @@ def open_alert(connection_id: int, code: str, call: Call, now: datetime) -> None
     Alert.objects.bulk_create([alert], ignore_conflicts=True)
 
 
-def open_run_alert(run_id: int, code: str, now: datetime) -> None:
-    """That a pass was stopped and a person must look at it, once a run. In the transaction that stopped it."""
-    alert = Alert(tenant_id=current_tenant_id(), run_id=run_id, code=code[:60], call=Call.READ, opened_at=now)
+def open_flow_alert(
+    flow_id: int, code: str, now: datetime, *, field: str = "", records: int = 0, call: Call = Call.RECORDS
+) -> None:
+    """That records of a flow wait, or stay away, unless that is known; then only how many. Inside the clinic's scope."""
+    known = Alert.objects.filter(flow_id=flow_id, code=code[:60], field=field[:60], ended_at=None)
+    if known.update(records=records):
+        return
+    alert = Alert(
+        tenant_id=current_tenant_id(),
+        flow_id=flow_id,
+        code=code[:60],
+        field=field[:60],
+        records=records,
+        call=call,
+        opened_at=now,
+    )
     Alert.objects.bulk_create([alert], ignore_conflicts=True)
+
+
+def end_flow_alerts(alerts: Iterable[int], now: datetime) -> None:
+    """Ends these, silently: the error desk and its digest show what is left. Inside the clinic's scope."""
+    Alert.objects.filter(pk__in=list(alerts), ended_at=None).update(ended_at=now, end_told_at=now)
 
 
 def end_alert(connection_id: int, call: Call, now: datetime) -> None:
@@ -85,7 +104,7 @@ def _will_be_tried(connection_id: int) -> bool:
 def tell(tenant_id: int) -> int:
     """Sends what a clinic's people have not heard yet of its own alerts; returns how many mails went out."""
     with tenant_tx(tenant_id, reason="tell"):
-        rows = Alert.objects.filter(UNTOLD).select_related("connection", "tenant", "run__flow")
+        rows = Alert.objects.filter(UNTOLD).select_related("connection", "tenant", "flow")
         due = list(rows.order_by("opened_at"))
     return send_claimed([_letter(alert) for alert in due])
 
@@ -96,34 +115,31 @@ def _letter(alert: Alert) -> Letter:
 
 
 def _claim(alert: Alert) -> bool:
-    """Somebody else may have sent it, or it may be over. What is about a run is over once it is told."""
+    """Somebody else may have sent it, or it may be over."""
     now = app_now()
     with tenant_tx(alert.tenant_id, reason="tell"):
         row = Alert.objects.filter(UNTOLD, pk=alert.pk)
-        if alert.run_id is not None:
-            return bool(row.update(told_at=now, ended_at=now, end_told_at=now))
         if alert.ended_at is None:
             return bool(row.filter(ended_at=None).update(told_at=now))
         return bool(row.update(end_told_at=now))
 
 
 def _people(alert: Alert) -> list[str]:
-    """Who hears of it: the agency's owners and the staff that reach the clinic; its managers where it is theirs to mend."""
+    """Who hears of it: the agency's owners and the staff that reach the clinic; its managers where it is theirs to mend,
+    but not of records, which they have on their desk and in their digest."""
     roles = () if alert.telling == Telling.MANAGERS else (Role.AGENCY_OWNER, Role.AGENCY_STAFF)
     return addresses(alert.tenant, *roles, *_clinic_roles(alert))
 
 
 def _clinic_roles(alert: Alert) -> Sequence[Role]:
-    return (Role.CLINIC_MANAGER,) if message(alert.code).owner is Owner.CLINIC else ()
+    is_theirs = message(alert.code).owner is Owner.CLINIC and alert.flow_id is None
+    return (Role.CLINIC_MANAGER,) if is_theirs else ()
 
 
 def _mail(alert: Alert, people: list[str]) -> EmailMessage:
     told, zone = message(alert.code), alert.tenant.time_zone
-    if alert.run is not None:
-        where = f"{alert.tenant}: {alert.run.flow.name}"
-        lines = [told.sentence, told.advice, "", f"Since: {instant(alert.opened_at, zone)}"]
-        lines = [where, "", *lines, f"The records that wait: {settings.SUTURE_BASE_URL}{desk_page(alert)}"]
-        return written(f"{where} waits for a person", lines, people)
+    if alert.flow is not None:
+        return _flow_mail(alert, people)
     where = f"{alert.tenant}: {named(alert.connection)}"
     if alert.ended_at is None:
         subject = f"{where} has stopped"
@@ -134,6 +150,26 @@ def _mail(alert: Alert, people: list[str]) -> EmailMessage:
         lines += ["", f"It had stopped: {instant(alert.opened_at, zone)}", f"({told.sentence})"]
         lines += [f"It works since: {instant(alert.ended_at, zone)}"]
     return written(subject, [where, "", *lines, *_links(alert)], people)
+
+
+def _flow_mail(alert: Alert, people: list[str]) -> EmailMessage:
+    told, zone = message(alert.code), alert.tenant.time_zone
+    where = f"{alert.tenant}: {flow_label(alert.flow.name, alert.flow.kind)}"
+    since = f"Since: {instant(alert.opened_at, zone)}"
+    if alert.call == Call.SILENCE:
+        page = reverse("agency:integrations_flow_change", args=[alert.flow_id])
+        lines = [where, "", told.sentence, reason_said(alert.field), told.advice, "", since]
+        lines += [f"The flow's page: {settings.SUTURE_BASE_URL}{page}"]
+        return written(f"{where} is unusually quiet", lines, people)
+    said = "1 record waits" if alert.records == 1 else f"{alert.records:,} records wait"
+    lines = [where, "", f"{said}: {told.sentence}", told.advice, "", since]
+    lines += [f"The records that wait: {settings.SUTURE_BASE_URL}{desk_page(alert)}"]
+    return written(f"{where}: {said} for the same reason", lines, people)
+
+
+def flow_label(name: str, kind: str) -> str:
+    """What its kind is called, unless the clinic gave the flow a name of its own."""
+    return FLOW_KINDS[kind].label if name == kind and kind in FLOW_KINDS else name
 
 
 def named(connection: Connection) -> str:

@@ -63,7 +63,7 @@ def _by_flow(tenant_id: int, items: Sequence[Item]) -> Iterable[tuple[Job, list[
     ordered = sorted(items, key=lambda item: (item.flow_id, item.revision_number))
     for (flow_id, revision), group in groupby(ordered, key=lambda item: (item.flow_id, item.revision_number)):
         with tenant_tx(tenant_id, reason="deliver"):
-            job = load_job(flow_id, revision_number=revision)
+            job = load_job(flow_id, revision_number=revision, reads=False)
         yield job, list(group)
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import FlowKind
-from integrations.models import Delivery, DeliveryState, Flow, Link
+from integrations.models import Alert, Delivery, DeliveryState, Flow, Link
+from integrations.services.alerts import end_flow_alerts
 from integrations.services.counts import Moves
 from tenants.services import record_audit
 from tenants.walls import app_now
@@ -51,12 +52,13 @@ def kinds_of_trouble(deliveries: QuerySet[Delivery], *, sample: int = 5_000) -> 
 # -- verbs -----------------------------------------------------------------------------------------------------------
 
 
-def retry(deliveries: QuerySet[Delivery], *, reason: str = "") -> int:
+def retry(deliveries: QuerySet[Delivery], *, reason: str = "", anew: bool = False) -> int:
     """Puts held deliveries back into the outbox, due at once; returns how many, at most BULK_MAX in one call.
 
-    One that holds no draft is read again from its source when its turn comes.
+    One that holds no draft, or was made by an older revision of its flow, is read again from its source when its turn
+    comes, and made by the present one.
     """
-    return _send_again(deliveries, "delivery.retried", reason=reason)
+    return _send_again(deliveries, "delivery.retried", reason=reason, anew=anew)
 
 
 def approve_mass_change(flow: Flow, *, reason: str = "") -> int:
@@ -66,6 +68,8 @@ def approve_mass_change(flow: Flow, *, reason: str = "") -> int:
     while moved := _send_again(held, "flow.mass_change_approved", reason=reason):
         approved += moved
     Flow.objects.filter(pk=flow.pk, stopped_code=MASS_CHANGE).update(stopped_code="")
+    told = Alert.objects.filter(flow=flow, code=MASS_CHANGE, ended_at=None)
+    end_flow_alerts(told.values_list("pk", flat=True), app_now())
     return approved
 
 
@@ -148,10 +152,16 @@ def _send_again(
     reason: str = "",
     decision: Mapping[str, object] | None = None,
     diff: Mapping[str, object] | None = None,
+    anew: bool = False,
 ) -> int:
+    """``anew``: made of its source once more, whatever was made of it before."""
     rows = _held(deliveries)
     changes: dict[str, Any] = {} if decision is None else {"decision": dict(decision)}
-    Delivery.objects.filter(pk__in=[row.pk for row in rows], state=DeliveryState.HELD).update(
+    held = Delivery.objects.filter(pk__in=[row.pk for row in rows], state=DeliveryState.HELD)
+    present = Flow.objects.filter(pk=OuterRef("flow_id")).values("revision_number")[:1]
+    aged = held.annotate(present=Subquery(present)).exclude(revision_number=F("present"))
+    (held if anew else aged).update(sealed_draft=None, revision_number=Subquery(present))
+    held.update(
         state=DeliveryState.WAITING,
         not_before=app_now(),
         tries=0,

@@ -199,7 +199,7 @@ def _next(told: Foreseen, ground: _Ground, reading: _Reading, clients: Clients) 
     if reading.record is None and reading.broken is None:
         absent = Next("unasked", code=reading.code) if reading.code else Next("gone", code="record.gone")
         return replace(_standing(told, ground, clients) or absent, blocked=blocked)
-    wish = told.wish = reading.broken or told.job.plan.wish(_record_of(reading))
+    wish = told.wish = reading.broken or told.job.wish(_record_of(reading))
     left_out = _left_out(ground, reading)
     refused = gate.refusal(wish, ground.known)
     _, newest = ground.known.newest(told.key)

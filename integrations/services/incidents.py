@@ -1,4 +1,5 @@
-"""Incidents: the same fault of many clinics' connections, folded into one, of which the agency hears once.
+"""Incidents: the same fault of many clinics' connections, or the same trouble of their records, folded into one, of which
+the agency hears once.
 
 An alert waits for a short window, so that the first mail can say how many clinics it is about. What is one clinic's alone
 is left to its own alert. Everything here is seen as app_system: ids, codes, times and names, nothing that is sealed. A
@@ -18,9 +19,11 @@ from django.db.models import Exists, OuterRef
 from django.db.models.functions import Coalesce
 from django.urls import reverse
 
+from integrations.flows import FLOW_KINDS
 from integrations.messages import Fix, Owner, message
-from integrations.models import Alert, Incident, Telling
+from integrations.models import Alert, Call, Incident, Telling
 from integrations.services import hooks
+from integrations.services.alerts import flow_label
 from integrations.services.mails import Letter, instant, send_claimed, vendor_name, written
 from tenants.people import Reader, readers
 from tenants.walls import app_now, system_tx
@@ -32,6 +35,11 @@ NAMED_MAX = 10  # clinics that a message names
 def fingerprint_of(vendor: str, code: str, call: str) -> str:
     """What folds. A vendor that is away shows in many codes and in every kind of call; what people must mend, in one."""
     return f"{vendor}:outage" if _is_outage(code) else f"{vendor}:{code}:{call}"
+
+
+def fingerprint_of_records(kind: str, code: str, field: str) -> str:
+    """What folds of records: the same code, about the same field, in the same kind of flow."""
+    return f"{kind}:{code}:{field}"
 
 
 def _is_outage(code: str) -> bool:
@@ -76,8 +84,8 @@ def remove_aged(now: datetime) -> int:
 
 _JOIN = """
 INSERT INTO integrations_incident
-    (agency_id, vendor, fingerprint, code, call, joins, opened_at, last_joined_at, told_clinics)
-VALUES (%s, %s, %s, %s, %s, true, %s, %s, 0)
+    (agency_id, vendor, kind, fingerprint, code, call, joins, opened_at, last_joined_at, told_clinics)
+VALUES (%s, %s, %s, %s, %s, %s, true, %s, %s, 0)
 ON CONFLICT (agency_id, fingerprint) WHERE joins DO UPDATE
 SET last_joined_at = greatest(integrations_incident.last_joined_at, excluded.last_joined_at)
 RETURNING id, told_clinics
@@ -94,17 +102,24 @@ WHERE i.ended_at IS NULL
 """
 
 
+_Group = tuple[int, str, str, str]  # agency, vendor, kind of flow, fingerprint
+
+
 def fold(now: datetime) -> None:
     """Takes new alerts into their incidents, and ends incidents of which nothing is left. Inside `system_tx`."""
-    new = Alert.objects.filter(telling=Telling.UNDECIDED, incident=None, run=None, ended_at=None)
-    columns = ("pk", "tenant__agency_id", "connection__vendor", "code", "call", "opened_at")
-    groups: defaultdict[tuple[int, str, str], list[tuple[int, str, str, datetime]]] = defaultdict(list)
-    for pk, agency_id, vendor, code, call, opened_at in new.order_by("opened_at", "pk").values_list(*columns):
-        groups[agency_id, vendor, fingerprint_of(vendor, code, call)].append((pk, code, call, opened_at))
-    for (agency_id, vendor, mark), members in sorted(groups.items()):
+    new = Alert.objects.filter(telling=Telling.UNDECIDED, incident=None, ended_at=None)
+    columns = ("pk", "tenant__agency_id", "connection__vendor", "flow__kind", "code", "field", "call", "opened_at")
+    groups: defaultdict[_Group, list[tuple[int, str, str, datetime]]] = defaultdict(list)
+    for pk, agency_id, vendor, kind, code, field, call, opened_at in new.order_by("opened_at", "pk").values_list(
+        *columns
+    ):
+        mark = fingerprint_of_records(kind, code, field) if kind else fingerprint_of(vendor, code, call)
+        source = FLOW_KINDS[kind].source_vendor if kind in FLOW_KINDS else vendor or ""
+        groups[agency_id, source, kind or "", mark].append((pk, code, call, opened_at))
+    for (agency_id, vendor, kind, mark), members in sorted(groups.items()):
         _, code, call, opened_at = members[0]
         with database.cursor() as cursor:
-            cursor.execute(_JOIN, [agency_id, vendor, mark, code, call, opened_at, members[-1][3]])
+            cursor.execute(_JOIN, [agency_id, vendor, kind, mark, code, call, opened_at, members[-1][3]])
             incident_id, told_clinics = cursor.fetchone()
         joining = Alert.objects.filter(pk__in=[member[0] for member in members], incident=None)
         if told_clinics > 1:
@@ -118,31 +133,25 @@ def fold(now: datetime) -> None:
 
 
 def leave_to_clinics(now: datetime, hurry: Collection[int] = ()) -> None:
-    """What is one clinic's alone, and the passes that were stopped, are told by their own alerts. Inside `system_tx`."""
-    runs = Alert.objects.filter(telling=Telling.UNDECIDED, ended_at=None).exclude(run=None)
-    for pk, agency_id, clinic, slug, code in runs.values_list(
-        "pk", "tenant__agency_id", "tenant__name", "tenant__slug", "code"
-    ):
-        if Alert.objects.filter(pk=pk, telling=Telling.UNDECIDED).update(telling=Telling.OWN):
-            page = f"{reverse('agency:integrations_delivery_changelist')}?code={code}&clinic={slug}"
-            hooks.enqueue(agency_id, f"{clinic}: {message(code).sentence} {settings.SUTURE_BASE_URL}{page}", now)
+    """What is one clinic's alone is told by its own alert. Inside `system_tx`."""
     for incident in Incident.objects.filter(told_at=None, ended_at=None):
         stand = _stand(incident)
         if len(stand.open_clinics) == 1 and _waited(stand, now, hurry):
             _leave(stand, now)
     for incident in Incident.objects.filter(told_clinics=1, ended_at__isnull=False, end_told_at=None):
-        if Incident.objects.filter(pk=incident.pk, end_told_at=None).update(end_told_at=now):
+        is_news = bool(Incident.objects.filter(pk=incident.pk, end_told_at=None).update(end_told_at=now))
+        if is_news and not incident.kind:
             hooks.enqueue(incident.agency_id, f"{_stand(incident).subject} works again.", now)
 
 
 def _leave(stand: "Stand", now: datetime) -> None:
     incident = stand.incident
-    changes = {"told_at": now, "told_clinics": 1, "joins": _is_outage(incident.code)}
+    changes = {"told_at": now, "told_clinics": 1, "joins": _goes_on(incident)}
     if Incident.objects.filter(pk=incident.pk, told_at=None, ended_at=None).update(**changes):
         incident.alerts.filter(telling=Telling.UNDECIDED, ended_at=None).update(telling=Telling.OWN)
         hooks.enqueue(
             incident.agency_id,
-            f"{stand.subject} has stopped. {message(incident.code).sentence} {_page(incident)}",
+            f"{_stopped_alone(stand)} {message(incident.code).sentence} {_page(incident)}",
             now,
         )
 
@@ -152,12 +161,11 @@ def _leave(stand: "Stand", now: datetime) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One alert of an incident."""
+    """One alert of an incident; ``place`` is the connection it is about, or the flow."""
 
     clinic_id: int
     clinic: str
-    connection_id: int
-    connection: str
+    place: str
     ended_at: datetime | None
 
 
@@ -181,12 +189,12 @@ class Stand:
 
     @property
     def subject(self) -> str:
-        """What it is about, for a message that names: the one connection, or the system."""
-        vendor = vendor_name(self.incident.vendor)
+        """What it is about, for a message that names: the one connection or flow, or the system."""
+        about = FLOW_KINDS[self.incident.kind].label if self.incident.kind else vendor_name(self.incident.vendor)
         if len(self.clinics) != 1:
-            return f"{vendor} ({count_of(len(self.clinics))})"
+            return f"{about} ({count_of(len(self.clinics))})"
         one = self.members[0]
-        return f"{one.clinic}: {one.connection}" + ("" if one.connection == vendor else f" ({vendor})")
+        return f"{one.clinic}: {one.place}" + ("" if one.place == about else f" ({about})")
 
     def only(self, clinics: Collection[int]) -> "Stand":
         """As seen by somebody who reaches these clinics."""
@@ -194,15 +202,21 @@ class Stand:
 
 
 def _stand(incident: Incident) -> Stand:
-    columns = ("tenant_id", "tenant__name", "connection_id", "connection__label", "connection__name", "ended_at")
+    columns = ("tenant_id", "tenant__name", "connection__label", "connection__name", "flow__name", "ended_at")
     rows = Alert.objects.filter(incident_id=incident.pk).order_by("pk").values_list(*columns)
     return Stand(
         incident,
         [
-            Member(clinic_id, clinic, connection_id, label or name, ended_at)
-            for clinic_id, clinic, connection_id, label, name, ended_at in rows
+            Member(clinic_id, clinic, flow_label(flow, incident.kind) if flow else label or name, ended_at)
+            for clinic_id, clinic, label, name, flow, ended_at in rows
         ],
     )
+
+
+def _goes_on(incident: Incident) -> bool:
+    """Whether later alerts join it until it is over: another clinic's refused key is news, one more outage is not, nor
+    are more records with the same trouble."""
+    return _is_outage(incident.code) or bool(incident.kind)
 
 
 def count_of(clinics: int) -> str:
@@ -246,7 +260,7 @@ def _news(stand: Stand, now: datetime, hurry: Collection[int]) -> News | None:
         return News(stand, partial(_claim_end, stand), _works_again, _end) if incident.told_clinics > 1 else None
     if concerned >= GROWS * incident.told_clinics:
         return News(stand, partial(_claim_beginning, stand), _stopped, _beginning)
-    if incident.told_clinics > 1 and _is_left_over(stand, now):
+    if incident.told_clinics > 1 and not incident.kind and _is_left_over(stand, now):
         return News(stand, partial(_claim_end, stand), _works_nearly, _left)
     return None
 
@@ -263,10 +277,10 @@ def _claim_beginning(stand: Stand, now: datetime) -> bool:
     incident, code = stand.incident, stand.incident.code
     row = Incident.objects.filter(pk=incident.pk, told_clinics=incident.told_clinics, ended_at=None)
     told_at = now if incident.told_at is None else incident.told_at
-    if not row.update(told_at=told_at, told_clinics=len(stand.open_clinics), joins=_is_outage(code)):
+    if not row.update(told_at=told_at, told_clinics=len(stand.open_clinics), joins=_goes_on(incident)):
         return False
     members = incident.alerts.filter(ended_at=None)
-    if _is_clinics(code):
+    if _is_clinics(code) and not incident.kind:
         members.filter(telling=Telling.UNDECIDED).update(telling=Telling.MANAGERS)
     else:
         members.update(telling=Telling.INCIDENT, told_at=Coalesce("told_at", now))
@@ -309,7 +323,16 @@ def _page(incident: Incident) -> str:
 # What is said. The first three lines are the webhook's as well.
 
 
+def _stopped_alone(seen: Stand) -> str:
+    if seen.incident.call == Call.SILENCE:
+        return f"{seen.subject} is unusually quiet."
+    return f"{seen.subject}: records wait." if seen.incident.kind else f"{seen.subject} has stopped."
+
+
 def _stopped(seen: Stand) -> str:
+    if seen.incident.kind:
+        what = "is unusually quiet" if seen.incident.call == Call.SILENCE else "waits for people"
+        return f"{FLOW_KINDS[seen.incident.kind].label}: {what} in {count_of(len(seen.open_clinics))}"
     return f"{vendor_name(seen.incident.vendor)} has stopped for {count_of(len(seen.open_clinics))}"
 
 
@@ -326,6 +349,8 @@ def _beginning(seen: Stand) -> list[str]:
 
 
 def _works_again(seen: Stand) -> str:
+    if seen.incident.kind:
+        return f"{FLOW_KINDS[seen.incident.kind].label}: over everywhere"
     return f"{vendor_name(seen.incident.vendor)} works again everywhere"
 
 
@@ -333,8 +358,8 @@ def _end(seen: Stand) -> list[str]:
     ended_at = seen.incident.ended_at or app_now()
     return [
         f"{_works_again(seen)}: {count_of(len(seen.clinics))}.",
-        "What had failed has worked again.",
-        "What waited goes on by itself.",
+        "What had failed has worked again." if not seen.incident.kind else "What had waited is settled.",
+        "What waited goes on by itself." if not seen.incident.kind else "There is nothing left to do.",
         "",
         f"It had stopped: {instant(seen.incident.opened_at, settings.TIME_ZONE)}",
         f"({message(seen.incident.code).sentence})",

@@ -21,7 +21,7 @@ from integrations.core import errors
 from integrations.core.records import Record, State
 from integrations.flows.kind import Wish
 from integrations.models import BUCKETS, Call, Delivery, DeliveryState, Flow, LinkState, Mode, Run, RunState
-from integrations.services import alerts, connections, gate, merges, seen, synclog
+from integrations.services import alerts, connections, gate, merges, overrides, seen, synclog
 from integrations.services.counts import Moves
 from integrations.services.gate import Known
 from integrations.services.haul import Haul, ReadingAhead
@@ -270,6 +270,7 @@ class PageReader:
         gone = [record.key for record in merged]
         known = gate.know(self.job.flow_id, sorted({record.key for record in haul.records}))
         wishes = self._wishes(haul, known, moves, log)
+        overrides.end(self.job.flow_id, self.job.ended_overrides(wish.record for wish in wishes))
         backfill = self.run.since is None
         outbox = Outbox(self.job, self.run.pk, known, moves=moves, log=log, now=now, backfill=backfill)
         outbox.withdraw(gone)
@@ -301,7 +302,7 @@ class PageReader:
             elif older is None and known.made_of(record.key, self.job.reading, record):
                 moves.read(self.run.pk, "unchanged")
             else:
-                wishes[record.key] = self.job.plan.wish(record)
+                wishes[record.key] = self.job.wish(record)
         return list(wishes.values())
 
     def _read_before(self, haul: Haul) -> frozenset[str]:
@@ -379,4 +380,4 @@ def guard_mass_change(flow_id: int, run_id: int, now: datetime) -> None:
         state=DeliveryState.HELD, code=code, codes=[{"code": code, "field": ""}], held_at=now, guarded=False
     )
     Run.objects.filter(pk=run_id).update(waiting=F("waiting") - held, held=F("held") + held)
-    alerts.open_run_alert(run_id, code, now)
+    alerts.open_flow_alert(flow_id, code, now, records=held)

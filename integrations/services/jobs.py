@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -15,12 +15,13 @@ import phonenumbers
 from integrations.connectors import CONNECTORS
 from integrations.connectors.base import Connector, Stream
 from integrations.core import fingerprint
-from integrations.core.records import Draft, Record
+from integrations.core.records import Draft, Note, Record, State
 from integrations.core.rules import Context
 from integrations.core.values import Kind, Value
 from integrations.flows import FLOW_KINDS
-from integrations.flows.kind import Config, FlowKind, Plan, make_plan
+from integrations.flows.kind import Config, FlowKind, Plan, Wish, make_plan
 from integrations.models import Connection, Flow, FlowRevision
+from integrations.services.overrides import Overrides, overrides_of
 from integrations.vault import Vault, open_vault
 from tenants.models import Tenant
 
@@ -45,6 +46,7 @@ class Job:
     vault: Vault = field(repr=False)
     kinds: Mapping[str, Kind] = field(repr=False)
     reading_key: bytes = field(repr=False)
+    overrides: Overrides = field(default_factory=dict, repr=False)
     _orders: dict[tuple[str, ...], fingerprint.Order] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -67,11 +69,31 @@ class Job:
     def target_connector(self) -> Connector:
         return CONNECTORS[self.target.vendor]
 
+    def ready_to_read(self) -> "Job":
+        """The same flow, knowing the values that people gave. Call inside the clinic's transaction."""
+        return replace(self, overrides=overrides_of(self.flow_id, self.kind, self.vault))
+
     def with_config(self, config: Config) -> "Job":
         """The same flow, configured otherwise: to see what that would do."""
         plan = make_plan(self.kind, config, self.plan.context, self.source.released_fields)
         kinds = {name: self.kind.target.kind_of(name) for name in plan.target_fields}
         return replace(self, plan=plan, kinds=kinds, _orders={})
+
+    def wish(self, record: Record) -> Wish:
+        """What this flow wishes for the record, with the values that people gave in the place of the source's."""
+        own = self.overrides.get(record.key)
+        if own is None or record.state is State.MERGED:
+            return self.plan.wish(record)
+        given = own.valid(self.plan.source_values(record))
+        wish = self.plan.wish(record, given)
+        targets = [rule.target for rule in self.plan.rules if rule.source in given]
+        return replace(wish, notes=(*wish.notes, *(Note("value.overridden", name) for name in targets)))
+
+    def ended_overrides(self, records: Iterable[Record]) -> dict[str, list[str]]:
+        """By record, the source fields for which a person gave a value and whose own has changed since."""
+        own = ((record, self.overrides[record.key]) for record in records if record.key in self.overrides)
+        ended = {record.key: given.ended(self.plan.source_values(record)) for record, given in own}
+        return {key: names for key, names in ended.items() if names}
 
     def kind_of(self, name: str) -> Kind:
         """Raises KeyError for a field that is none of this flow's target fields."""
@@ -114,8 +136,10 @@ class Job:
         return f"draft:{self.flow_id}:{source_key}"
 
 
-def load_job(flow_id: int, *, revision_number: int | None = None) -> Job:
+def load_job(flow_id: int, *, revision_number: int | None = None, reads: bool = True) -> Job:
     """The job of a flow, by the revision a run started with or the current one. Call inside the clinic's transaction.
+
+    One that ``reads`` no source needs no overrides.
 
     Raises Flow.DoesNotExist for a flow that is not this clinic's.
     """
@@ -139,6 +163,7 @@ def load_job(flow_id: int, *, revision_number: int | None = None) -> Job:
         vault=vault,
         kinds={name: plan.kind.target.kind_of(name) for name in plan.target_fields},
         reading_key=hmac.digest(vault.digest_key, f"{_code()} {number} {_told(plan)}".encode(), "sha256"),
+        overrides=overrides_of(flow_id, plan.kind, vault) if reads else {},
     )
 
 

@@ -7,7 +7,20 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Exists, OuterRef, QuerySet
 
-from integrations.models import Alert, BulkRun, Delivery, DeliveryState, Run, RunState, SyncLogEntry
+from integrations.models import (
+    IN_FLIGHT,
+    OPEN,
+    Alert,
+    Assignment,
+    BulkRun,
+    Comment,
+    Delivery,
+    DeliveryState,
+    Rerun,
+    Run,
+    RunState,
+    SyncLogEntry,
+)
 from integrations.services import hooks, incidents
 from tenants.walls import app_now, system_tx, tenant_tx
 
@@ -22,6 +35,9 @@ def remove_aged(tenant_id: int) -> dict[str, int]:
         "runs": _in_pages(tenant_id, _aged_runs),
         "bulk runs": _in_pages(tenant_id, _aged_bulk_runs),
         "alerts": _in_pages(tenant_id, _aged_alerts),
+        "comments": _in_pages(tenant_id, _aged_comments),
+        "assignments": _in_pages(tenant_id, _aged_assignments),
+        "reruns": _in_pages(tenant_id, _aged_reruns),
     }
 
 
@@ -55,6 +71,30 @@ def _aged_bulk_runs() -> QuerySet[BulkRun]:
 
 def _aged_alerts() -> QuerySet[Alert]:
     return Alert.objects.filter(ended_at__lt=app_now() - timedelta(days=settings.SUTURE_KEEP_RUN_DAYS))
+
+
+def _aged_comments() -> QuerySet[Comment]:
+    """What was written about records that wait no more."""
+    edge = app_now() - timedelta(days=settings.SUTURE_KEEP_RUN_DAYS)
+    return Comment.objects.filter(~Exists(_waiting_still()), at__lt=edge)
+
+
+def _aged_assignments() -> QuerySet[Assignment]:
+    """Whoever was given a record is free of it a day after it went through: it may come back at once."""
+    return Assignment.objects.filter(~Exists(_waiting_still()), at__lt=app_now() - timedelta(days=1))
+
+
+def _waiting_still() -> QuerySet[Delivery]:
+    return Delivery.objects.filter(
+        tenant_id=OuterRef("tenant_id"),
+        flow_id=OuterRef("flow_id"),
+        source_key=OuterRef("source_key"),
+        state__in=(*OPEN, *IN_FLIGHT),
+    )
+
+
+def _aged_reruns() -> QuerySet[Rerun]:
+    return Rerun.objects.filter(finished_at__lt=app_now() - timedelta(days=settings.SUTURE_KEEP_RUN_DAYS))
 
 
 def _in_pages(tenant_id: int, aged: Callable[[], QuerySet[Any]]) -> int:

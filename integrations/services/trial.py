@@ -92,7 +92,7 @@ def _read(job: Job, asked: str, clients: Clients) -> tuple[Record | None, tuple[
 
 def _tried(job: Job, record: Record, clients: Clients) -> Trial:
     """The change it would make, decided by a delivery that only looks, whatever the flow's mode."""
-    wish = job.plan.wish(record) if record.state is not State.MERGED else Wish(record, skip="record.merged")
+    wish = job.wish(record) if record.state is not State.MERGED else Wish(record, skip="record.merged")
     if wish.draft is None:
         code = wish.skip or wish.problems[0][0]
         return Trial(record.key, "", "skip" if wish.skip else "hold", code, _fields(job.plan, record, wish))

@@ -40,6 +40,8 @@ def refill(batch: Batch) -> None:
     empty = [item for item in batch.items if item.draft is None]
     if not empty:
         return
+    with batch.tx():
+        batch.job = batch.job.ready_to_read()
     try:
         records, unread = read_each(
             batch.job.source_stream,
@@ -66,7 +68,7 @@ def refill_one(batch: Batch, item: Item, record: Record | None) -> None:
     if record is None or record.state is State.MERGED:
         batch.finish(item, settlement.skipped(item, "record.gone"))
         return
-    wish = batch.job.plan.wish(record)
+    wish = batch.job.wish(record)
     item.notes, item.source_version = list(wish.notes), batch.job.reading(record)
     if wish.skip:
         batch.finish(item, settlement.skipped(item, wish.skip))

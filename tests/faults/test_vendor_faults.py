@@ -17,7 +17,7 @@ from tenants.walls import app_now, tenant_tx
 from tests.conftest import House
 from tests.faults.invariants import assert_invariants
 from tests.faults.theatre import Theatre, theatre
-from tests.stage import KEY, KIND, SHOP
+from tests.stage import KEY, SHOP
 from tests.telling import tell
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
@@ -425,4 +425,6 @@ def test_v15_a_mass_change_stops_and_asks(shown: Theatre) -> None:
         tell(shown.tenant.pk)
         shown.forward(600)
         shown.pass_over()
-    assert [one.subject for one in mail.outbox] == [f"{shown.tenant}: {KIND} waits for a person"]
+    assert [one.subject for one in mail.outbox] == [
+        f"{shown.tenant}: Patients become customers: 20 records wait for the same reason"
+    ]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -19,6 +20,8 @@ MORE: Mapping[str, Mapping[str, Any]] = {
     "integrations.Connection": {"vendor": "cliniko", "account": ""},
     "integrations.Flow": {"kind": "patients-to-customers", "every": "15m", "mode": "live"},
     "integrations.Delivery": {"state": "held", "code": "match.ambiguous"},
+    # one series, so that what is done to it in one clinic could reach the other
+    "integrations.Rerun": {"series": UUID(int=1), "state": "canary", "canary": [1]},
     "integrations.FlowRevision": {"config": {"rules": [], "values": {}, "settings": {}}},
 }
 ALSO_NEEDED: Mapping[str, frozenset[str]] = {"integrations.Alert": frozenset({"connection"})}

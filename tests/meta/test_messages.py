@@ -19,7 +19,8 @@ RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 
 FAMILIES = (
     "record", "rule", "match", "link", "field", "mode", "guard", "flow", "delivery", "internal", "connection", "quota",
-    "http", "payload", "paging", "invoice", "parent", "product", "stock", "value", "company", "webhook", "repair", *CONNECTORS,
+    "http", "payload", "paging", "invoice", "parent", "product", "stock", "value", "company", "webhook", "repair", "rerun",
+    *CONNECTORS,
 )  # fmt: skip
 CODE = re.compile(rf"(?:{'|'.join(FAMILIES)})(?:\.[a-z][a-z0-9_]*)+|unmapped_value")
 FILES = re.compile(r"[a-z]+\.(com|py|graphql|toml)")

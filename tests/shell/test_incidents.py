@@ -14,8 +14,8 @@ from django_q.models import OrmQ
 
 from integrations import tasks, worker
 from integrations.core import errors
-from integrations.models import Alert, Call, Connection, ConnectionState, Incident, Run, Telling
-from integrations.services import alerts, connections, incidents, noise, retention
+from integrations.models import Alert, Call, Connection, ConnectionState, Flow, Incident, Telling
+from integrations.services import alerts, connections, desk, incidents, noise, retention
 from tenants.models import Role, Tenant
 from tenants.services import add_member, add_tenant
 from tenants.walls import agency_tx, app_now, system_tx, tenant_tx
@@ -316,18 +316,37 @@ def test_an_incident_counts_once_and_an_alert_of_its_own_once(
 # A pass that wanted too much gone
 
 
-def test_a_stopped_pass_is_told_once_a_run_and_has_no_end(house: House, clock: MovedClock) -> None:
+def mass_change(flow: Flow, count: int = 20) -> None:
+    with tenant_tx(flow.tenant_id):
+        alerts.open_flow_alert(flow.pk, "guard.mass_change", app_now(), records=count)
+
+
+def test_a_stopped_pass_is_told_once_and_ends_silently_once_it_is_decided(house: House, clock: MovedClock) -> None:
     flow = make_flow(house.harbour)
-    with tenant_tx(house.harbour.pk):
-        run = Run.objects.get(flow=flow)
-        for _ in range(2):
-            alerts.open_run_alert(run.pk, "guard.mass_change", app_now())
-    assert told() == [("Harbour Physio: patients-to-customers waits for a person", ["ana", "sam"])]
+    for _ in range(2):
+        mass_change(flow)
+    assert told() == [], "another clinic may have the same"
+    clock.forward(WINDOW)
+    said = "Harbour Physio: Patients become customers: 20 records wait for the same reason"
+    assert told() == [(said, ["ana", "sam"])]
     assert "/agency/integrations/delivery/?code=guard.mass_change&clinic=harbour-physio" in mail.outbox[-1].body
+    with tenant_tx(house.harbour.pk):
+        desk.approve_mass_change(flow)
     assert told() == []
     with tenant_tx(house.harbour.pk):
-        (alert,) = Alert.objects.all()
-    assert alert.ended_at is not None and all_incidents() == []
+        assert Alert.objects.get().ended_at is not None
+    assert all_incidents()[0].ended_at is not None
+    mass_change(flow)
+    clock.forward(WINDOW)
+    assert len(told()) == 1, "the next one is news"
+
+
+def test_mass_changes_of_many_clinics_are_one_mail(house: House, clock: MovedClock) -> None:
+    for number in range(3):
+        mass_change(make_flow(add_tenant(agency=house.agency, slug=f"c-{number}", name=f"Clinic {number}")))
+    clock.forward(WINDOW)
+    assert told() == [("Patients become customers: waits for people in 3 clinics", ["ana"])]
+    assert "Clinic 0, Clinic 1, Clinic 2" in mail.outbox[-1].body
 
 
 # Workers, mail servers, age

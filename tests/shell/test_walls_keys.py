@@ -21,7 +21,7 @@ KEYS = [
 ]
 ALSO = {  # what a row must be to have such a parent at all
     "Delivery.bulk_run": ", state = 'sending'",
-    "Alert.run": ", connection_id = NULL",
+    "Alert.flow": ", connection_id = NULL",
 }
 
 

@@ -230,6 +230,7 @@ PATIENTS_TO_CUSTOMERS = FlowKind(
     check=(_no_name, _missing_email),
     finish=_finish,
     gone=_gone,
+    asks={"record.email_missing": "email", "record.name_missing": "last_name"},
     extra_rules=_company,
     applies=_applies,
     tells=_company_told,

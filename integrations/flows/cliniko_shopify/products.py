@@ -123,5 +123,10 @@ PRODUCTS_TO_PRODUCTS = FlowKind(
     ),
     check=(_no_title, _no_sku, _no_price),
     gone=_gone,
+    asks={
+        "product.sku_missing": "item_code",
+        "product.name_missing": "name",
+        "product.price_missing": "shop_price",
+    },
     urgent=True,
 )

@@ -51,6 +51,7 @@ STOCK_TO_INVENTORY = FlowKind(
     source=STOCK,
     target_vendor="shopify",
     target=INVENTORY,
+    asks={"stock.negative": "level", "stock.fraction": "level"},
     rules=(Rule("product", "product"), Rule("location", "shop_location"), Rule("available", "shop_level")),
     matching=Matching(marker=""),
     settings=(

@@ -120,4 +120,46 @@
     all("[data-narrow-tools]", panel).forEach((tools) => (tools.hidden = false));
     narrow();
   }
+
+  // one key for a button that names it, and a hint beside it; never while somebody types
+  const keyed = new Map();
+  for (const one of all("[data-key]")) {
+    if (keyed.has(one.dataset.key)) continue;
+    keyed.set(one.dataset.key, one);
+    const hint = document.createElement("kbd");
+    hint.textContent = one.dataset.key.toUpperCase();
+    hint.setAttribute("aria-hidden", "true");
+    one.append(hint);
+    one.setAttribute("aria-keyshortcuts", one.dataset.key);
+  }
+  document.addEventListener("keydown", (event) => {
+    const isTyping = event.target.closest("input, select, textarea, [contenteditable]");
+    const one = keyed.get(event.key.toLowerCase());
+    if (!one || isTyping || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    const empty = one.form && all("input:not([type=hidden]), select", one.form).find((box) => !box.value);
+    // what is empty is filled in first; what joins two records is only brought under the finger
+    if (empty || "keyLooks" in one.dataset) {
+      (empty ?? one).focus();
+      return;
+    }
+    one.click();
+    const more = one.closest("details");
+    if (one.matches("summary") && more?.open) more.querySelector("input:not([type=hidden]), select")?.focus();
+  });
+
+  // a page that shows how far something is
+  const moving = document.querySelector("[data-refresh]");
+  if (moving) setTimeout(() => document.hidden || location.reload(), Number(moving.dataset.refresh) * 1000);
+
+  // the arrows of a list of records
+  const rows = all(".su-list tbody th a");
+  if (rows.length && document.querySelector("[data-arrows]")) {
+    document.addEventListener("keydown", (event) => {
+      const step = { j: 1, k: -1 }[event.key];
+      if (!step || event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+      const here = rows.indexOf(document.activeElement);
+      rows[Math.min(rows.length - 1, Math.max(0, here + step))].focus();
+    });
+  }
 })();
