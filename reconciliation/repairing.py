@@ -157,7 +157,7 @@ class Work:
             RepairStep.objects.bulk_update(steps, ["state", "action", "code", "target_key", "sealed_preview"])
         return None
 
-    def _foresee(self, step: RepairStep, ahead: foresight.Ahead) -> None:
+    def _foresee(self, step: RepairStep, ahead: foresight.Outlook) -> None:
         writes = ahead.next.action in WRITES
         step.state = StepState.READY if writes else StepState.LEFT
         step.action, step.code = ahead.next.action[:10], ahead.next.code

@@ -135,7 +135,7 @@ def estimate(tenant_id: int, flow_id: int, *, client: Client | None = None) -> E
 
 def _rows_of_one(job: Job, bulk: Bulk, records: Sequence[Record]) -> float:
     """In how many passes of a bulk run one of these has a row, on average."""
-    drafts = [wish.draft.fields for wish in map(job.plan.wish, records) if wish.draft]
+    drafts = [wish.draft.fields for wish in map(job.wish, records) if wish.draft]
     made = Record(key="1", version="", values={})
     rows = 0
     for fields in drafts:

@@ -337,7 +337,7 @@ def look_through(batch: Batch, client: Client, state_keys: Mapping[str, str]) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Ahead:
+class Outlook:
     """What sending a record anew would do: ``changes`` are the target fields it would write, each with its value there
     now and as wished, in the order of the rules."""
 
@@ -346,7 +346,7 @@ class Ahead:
     changes: tuple[tuple[str, Value, Value], ...] = ()
 
 
-def look_ahead(job: Job, keys: Sequence[str], clients: Clients) -> dict[str, Ahead]:
+def look_ahead(job: Job, keys: Sequence[str], clients: Clients) -> dict[str, Outlook]:
     """What sending each of these records anew would do, a batch at a time; outside of any transaction.
 
     Raises SyncError for what concerns a connection; the caller tells it.
@@ -370,11 +370,11 @@ def look_ahead(job: Job, keys: Sequence[str], clients: Clients) -> dict[str, Ahe
     return {item.source_key: _ahead(job, results.get(item.source_key), item) for item in items}
 
 
-def _ahead(job: Job, result: Result | None, item: Item) -> Ahead:
-    told = _told_by(job, result, item, ())
+def _ahead(job: Job, result: Result | None, item: Item) -> Outlook:
+    told = told_by(job, result, item)
     there = item.current.values if item.current else {}
     changes = tuple((name, there.get(name), item.wanted[name]) for name in told.writes if name in item.wanted)
-    return Ahead(told, item.target_key, changes)
+    return Outlook(told, item.target_key, changes)
 
 
 def _delivered(told: Foreseen, ground: _Ground, clients: Clients, item: Item, job: Job) -> Next | None:

@@ -108,7 +108,7 @@ def foretell(
         if record.state is State.MERGED:
             told[record.key] = Foretold(Next("skip", code="record.merged"))
             continue
-        wish = job.plan.wish(record)
+        wish = job.wish(record)
         decided = _before_delivery(job, ground, wish)
         if decided is not None:
             told[record.key] = Foretold(decided)
