@@ -4,19 +4,21 @@ from dataclasses import replace
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import QueryDict
+from django.http import HttpResponse, QueryDict
 
 from integrations.admin import rules
 from integrations.admin.flow_forms import SettingsForm, add_faults
 from integrations.admin.flow_page import Faults, FlowPage
 from integrations.admin.flow_shown import has_row
+from integrations.admin.proposals import proposed
 from integrations.flows.kind import Config
 from integrations.services.configuration import config_of
 from tenants.sites import LiveView
 
 
 def fields_tab(page: FlowPage) -> LiveView:
-    """The rules. POST ``do=try`` tries the form's rules on one record, ``do=publish`` keeps them."""
+    """The rules. POST ``do=try`` tries the form's rules on one record, ``do=rehearse`` on many, ``do=publish`` keeps
+    them."""
     config, added = config_of(page.flow), rules.Added()
     given = page.request.POST if page.request.method == "POST" else QueryDict()
     if given and page.is_agency and "rule-0-target" in given:
@@ -29,6 +31,11 @@ def fields_tab(page: FlowPage) -> LiveView:
         if refused is None:
             return page.go("fields")
         faults = refused
+    elif given.get("do") == "rehearse":
+        answer = _rehearse_rules(page, config, added)
+        if isinstance(answer, HttpResponse):
+            return answer
+        faults = answer
     elif given.get("do", "try") == "try" and asked:
         trial, faults = yield from page.tried(asked, config)
     context = {
@@ -51,8 +58,16 @@ def _publish_rules(page: FlowPage, config: Config, added: rules.Added) -> Faults
     return {"": list(added.faults)} if added.faults else page.published(config)
 
 
+def _rehearse_rules(page: FlowPage, config: Config, added: rules.Added) -> HttpResponse | Faults:
+    """Raises PermissionDenied for all but the agency."""
+    if not page.is_agency:
+        raise PermissionDenied
+    return {"": list(added.faults)} if added.faults else proposed(page, config)
+
+
 def settings_tab(page: FlowPage) -> LiveView:
-    """The settings. POST ``do=try`` tries the form's settings on one record, anything else publishes them."""
+    """The settings. POST ``do=try`` tries the form's settings on one record, ``do=rehearse`` rehearses them on many,
+    anything else publishes them."""
     config = config_of(page.flow)
     given = page.request.POST if page.request.method == "POST" else QueryDict()
     is_trial = given.get("do") == "try"
@@ -66,6 +81,11 @@ def settings_tab(page: FlowPage) -> LiveView:
     faults: Faults = {}
     if is_trial and is_right and asked:
         trial, faults = yield from page.tried(asked, wanted)
+    elif given.get("do") == "rehearse" and is_right:
+        answer = proposed(page, wanted)
+        if isinstance(answer, HttpResponse):
+            return answer
+        faults = answer
     elif given and not is_trial and is_right:
         refused = page.published(wanted)
         if refused is None:

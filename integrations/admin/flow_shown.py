@@ -169,12 +169,11 @@ def revisions_of(flow: Flow) -> list[Revision]:
     for row in stored:
         config = Config.from_json(row.config)
         names = configuration.config_changes(kind, before, config)
-        author = row.wrote or _absent_author(row)
         made.append(
             Revision(
                 row.number,
                 row.created_at,
-                author,
+                author_of(row),
                 row.note,
                 tuple(in_words(name, words) for name in names),
                 row.number == flow.revision_number,
@@ -184,8 +183,9 @@ def revisions_of(flow: Flow) -> list[Revision]:
     return made[::-1]
 
 
-def _absent_author(row: FlowRevision) -> str:
-    return "The agency" if row.author_id else "Provisioning"
+def author_of(row: Any) -> str:
+    """Who wrote a revision or proposal, which ``wrote`` names as far as this person may know."""
+    return row.wrote or ("The agency" if row.author_id else "Provisioning")
 
 
 def in_words(name: str, words: rules.Words) -> str:

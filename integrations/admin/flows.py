@@ -32,6 +32,7 @@ from integrations.admin.flow_shown import (
     state_of_backfill,
     steps_to_live,
 )
+from integrations.admin.proposals import proposal_page, proposals_of, proposed_again
 from integrations.admin.setup import SetupAdmin, in_one_clinic, said
 from integrations.admin.trials import ACTIONS
 from integrations.admin.value_maps import values_tab
@@ -77,6 +78,7 @@ class FlowAdmin(SetupAdmin):
         ("preview", "preview_view"),
         ("backfill", "backfill_view"),
         ("revisions", "revisions_view"),
+        ("proposal", "proposal_view"),
         ("mode", "mode_view"),
     )
 
@@ -263,24 +265,32 @@ class FlowAdmin(SetupAdmin):
         return (yield from history_tab(page)) if page else self.absent(request, object_id)
 
     def revisions_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """POST: publishes an older revision again."""
-        flow = self.row(request, object_id)
-        if flow is None:
+        """POST: publishes an older revision again, or proposes it and rehearses that (``do=rehearse``)."""
+        page = self.open(request, object_id)
+        if page is None:
             return self.absent(request, object_id)
+        flow = page.flow
         if request.method == "POST":
             if not self.is_agency(request):
                 raise PermissionDenied
-            number = request.POST.get("number", "")
+            given = request.POST.get("number", "")
+            number = int(given) if given.isdigit() and len(given) < 10 else 0
+            if request.POST.get("do") == "rehearse":
+                return proposed_again(page, number)
             try:
                 with narrow_to(flow.tenant_id):
-                    changed = configuration.restore_revision(
-                        flow, int(number) if number.isdigit() else 0, by=self.by(request)
-                    )
+                    changed = configuration.restore_revision(flow, number, by=self.by(request))
                 say_changed(request, flow, changed)
             except (Refused, FlowRevision.DoesNotExist) as refusal:
                 messages.error(request, str(refusal))
             return redirect(self.url("revisions", flow.pk))
-        return FlowPage(self, request, flow).shown("revisions", {"revisions": revisions_of(flow)})
+        return page.shown("revisions", {"revisions": revisions_of(flow), "proposals": proposals_of(page)})
+
+    def proposal_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """``?id=`` says which. POST ``do``: rehearse, stop, rebase, publish, withdraw."""
+        page = self.open(request, object_id)
+        answer = proposal_page(page) if page else None
+        return answer or self.absent(request, object_id)
 
     # A new flow
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from django.contrib import messages
 from django.db.models import Count, QuerySet
-from django.http import QueryDict
+from django.http import HttpResponse, QueryDict
 
 from integrations.admin.flow_page import Faults, FlowPage
+from integrations.admin.proposals import proposed
 from integrations.flows.kind import Config, FlowKind, ValueMapSpec
 from integrations.models import Delivery, DeliveryState, Flow, SeenValue
 from integrations.services import desk
@@ -105,8 +106,8 @@ class Given:
 
 
 def values_tab(page: FlowPage) -> LiveView:
-    """POST ``do=try`` tries the form's maps on one record, anything else publishes them, and tries the held records
-    again where ``again`` is ticked."""
+    """POST ``do=try`` tries the form's maps on one record, ``do=rehearse`` rehearses them on many, anything else
+    publishes them, and tries the held records again where ``again`` is ticked."""
     before = config_of(page.flow)
     given = page.request.POST if page.request.method == "POST" else QueryDict()
     is_trial = given.get("do") == "try"
@@ -119,6 +120,11 @@ def values_tab(page: FlowPage) -> LiveView:
     faults: Faults = {}
     if is_trial and asked and not form.has_faults:
         trial, faults = yield from page.tried(asked, config)
+    elif given.get("do") == "rehearse" and not form.has_faults:
+        answer = proposed(page, config)
+        if isinstance(answer, HttpResponse):
+            return answer
+        faults = answer
     elif given and not is_trial and not form.has_faults:
         refused = page.published(config)
         if refused is None:

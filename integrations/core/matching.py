@@ -35,11 +35,14 @@ class NaturalKey:
 class Matching:
     """How a flow kind finds targets: the marker field, then natural keys in this order.
 
-    Without a marker (``""``) the target is found by where it belongs, and none is ever created.
+    Without a marker (``""``) the target is found by where it belongs, and none is ever created. ``first`` names the
+    setting that says which key decides where two of them find different records; a value that is no key's field asks a
+    person.
     """
 
     marker: str
     natural: tuple[NaturalKey, ...] = ()
+    first: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +86,13 @@ class Judge:
         if linked is None and own is not None and self.taken(own.key):
             return Decision(code="match.target_linked", candidates=(own.key,))
         if own is None:
-            matches = {
-                record.key: record for key in answers for record in answers[key] if self._fits(key, wanted, record)
+            fitting = {
+                key.field: {record.key: record for record in answers[key] if self._fits(key, wanted, record)}
+                for key in answers
             }
+            matches = {name: record for records in fitting.values() for name, record in records.items()}
+            if len(matches) > 1:
+                matches = fitting.get(self.policies.get(self.matching.first, "")) or matches
             if len(matches) > 1:
                 return Decision(code="match.several", candidates=tuple(sorted(matches)))
             own = next(iter(matches.values()), None)

@@ -8,6 +8,7 @@ from integrations.models.flow import Flow, FlowRevision, MappingRule, Mode, Seen
 from integrations.models.incident import AlertHook, HookPost, Incident, PostState
 from integrations.models.link import Link, LinkState
 from integrations.models.log import Action, Outcome, SyncLogEntry
+from integrations.models.proposal import Prediction, Proposal, ProposalState, Rehearsal, RehearsalState
 from integrations.models.quota import QuotaBudget
 from integrations.models.run import BUCKETS, Run, RunState
 
@@ -37,7 +38,12 @@ __all__ = [
     "Mode",
     "Outcome",
     "PostState",
+    "Prediction",
+    "Proposal",
+    "ProposalState",
     "QuotaBudget",
+    "Rehearsal",
+    "RehearsalState",
     "Run",
     "RunState",
     "SeenValue",

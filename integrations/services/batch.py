@@ -1,10 +1,11 @@
 """A batch: the items of one flow on their way to its target, what became of each, and how it ends."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from django.conf import settings
 from django.db import IntegrityError, OperationalError
@@ -49,18 +50,35 @@ class Clients:
         return self._open[connection.pk]
 
 
+class Ahead(Protocol):
+    """What wishes that were judged earlier would have taken at the target by now, where nothing is written."""
+
+    def taken(self, target_keys: Collection[str]) -> set[str]:
+        """Those of the targets that would be linked."""
+
+    def holders(self, digests: Collection[str]) -> Mapping[str, str]:
+        """Of natural keys, as digests, those that a target would hold, and for which source record."""
+
+
 class Batch:
     """The items of one flow. Steps take what they can finish out of ``items`` into ``results`` and leave the rest.
 
     One that ``looks_only`` decides like any other and changes nothing, neither here nor at a vendor: it is never
-    written, and what its steps would keep they leave.
+    written, and what its steps would keep they leave. ``ahead`` is what it finds at the target besides what is there.
     """
 
     def __init__(
-        self, job: Job, items: list[Item], clients: Clients, drained: Drained, *, looks_only: bool = False
+        self,
+        job: Job,
+        items: list[Item],
+        clients: Clients,
+        drained: Drained,
+        *,
+        looks_only: bool = False,
+        ahead: Ahead | None = None,
     ) -> None:
         self.job, self.items, self.clients, self.drained = job, items, clients, drained
-        self.looks_only = looks_only
+        self.looks_only, self.ahead = looks_only, ahead
         self.results: list[Result] = []
         self.stream = job.target_stream
         self.fields = job.plan.target_fields

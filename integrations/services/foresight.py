@@ -204,6 +204,7 @@ def _next(told: Foreseen, ground: _Ground, reading: _Reading, clients: Clients) 
     refused = gate.refusal(wish, ground.known)
     _, newest = ground.known.newest(told.key)
     is_known = newest == gate.print_of(told.job, wish)
+    is_known &= wish.draft is None or not ground.known.is_judged_anew(told.key, told.job.revision_number)
     is_read = any(_is_read(record, ground.since) for record in (*reading.merged, wish.record))
     stays = told.stands is not None and (not is_read or bool(left_out) or (is_known and not refused))
     if stays or told.flying is not None:
@@ -315,15 +316,24 @@ def rehearse(batch: Batch, item: Item, record: Record | None, *, state_key: str 
     elif item.draft is None and item in batch.items:
         wishes.refill_one(batch, item, record)
     if item in batch.items:
-        key, item.source_key = item.source_key, state_key or item.source_key
-        wishes.load_links(batch)
-        item.source_key = key
-        parents.resolve(batch)
-        left = targets.read_linked(batch, client, list(batch.items))
-        targets.decide(batch, client, targets.match(batch, client, left))
+        look_through(batch, client, {item.source_key: state_key} if state_key else {})
     with batch.tx():
         lost = parents.lost(batch.job, item.draft.fields) if item.draft else ()
-    return _told_by(batch.job, batch.results[-1] if batch.results else None, item, lost)
+    return told_by(batch.job, batch.results[-1] if batch.results else None, item, lost)
+
+
+def look_through(batch: Batch, client: Client, state_keys: Mapping[str, str]) -> None:
+    """The steps of a delivery from its wish up to its write, in a batch that only looks; ``state_keys`` are the keys
+    under which links are known, where a merge was not followed yet."""
+    keys = {item: item.source_key for item in batch.items}
+    for item, key in keys.items():
+        item.source_key = state_keys.get(key, key)
+    wishes.load_links(batch)
+    for item, key in keys.items():
+        item.source_key = key
+    parents.resolve(batch)
+    left = targets.read_linked(batch, client, list(batch.items))
+    targets.decide(batch, client, targets.match(batch, client, left))
 
 
 def _delivered(told: Foreseen, ground: _Ground, clients: Clients, item: Item, job: Job) -> Next | None:
@@ -351,7 +361,8 @@ def _in_order(job: Job, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (order.get(name, len(order)), name)))
 
 
-def _told_by(job: Job, result: Result | None, item: Item, lost: Sequence[str]) -> Next:
+def told_by(job: Job, result: Result | None, item: Item, lost: Sequence[str] = ()) -> Next:
+    """What a batch that looked at the item came to; ``lost`` are the parents it has no links of."""
     if result is None or result.code in STILL_OUT:
         is_gone = bool(item.draft and item.draft.gone)
         action = "create" if item.current is None else "archive" if is_gone else "update"

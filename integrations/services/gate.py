@@ -19,15 +19,18 @@ from integrations.services.jobs import Job
 from tenants.walls import current_tenant_id, text_array
 
 _UNFINISHED = ", ".join(f"'{state.value}'" for state in (*OPEN, *IN_FLIGHT))
+# What the target's side decided about a held delivery, and another configuration may decide otherwise.
+_JUDGED = """CASE WHEN state = 'held' AND ignored_until IS NULL AND split_part(code, '.', 1) IN ('match', 'field', 'parent')
+    THEN revision_number END"""
 # Key by key, so that no plan made without statistics reads all of a flow's rows for a few hundred.
 _KNOW = f"""
 WITH asked AS MATERIALIZED (SELECT unnest(%(keys)s::text[]) AS key)
-SELECT key, wish, gone, NULL, NULL, source_version FROM asked CROSS JOIN LATERAL (
+SELECT key, wish, gone, NULL, NULL, source_version, NULL FROM asked CROSS JOIN LATERAL (
     SELECT wish, gone, source_version FROM integrations_linkstate
     WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND source_key = key OFFSET 0) AS linked
 UNION ALL
-SELECT key, wish, NULL, id, run_id, state FROM asked CROSS JOIN LATERAL (
-    SELECT wish, id, run_id, state FROM integrations_delivery
+SELECT key, wish, NULL, id, run_id, state, judged FROM asked CROSS JOIN LATERAL (
+    SELECT wish, id, run_id, state, {_JUDGED} AS judged FROM integrations_delivery
     WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND source_key = key AND state IN ({_UNFINISHED}) OFFSET 0) AS open
 """  # noqa: S608 - constants only
 
@@ -42,6 +45,8 @@ class Known:
     open: dict[str, tuple[int, int, str, bytes | None]] = field(default_factory=dict)
     flying: dict[str, bytes | None] = field(default_factory=dict)
     readings: dict[str, str] = field(default_factory=dict)
+    judged: dict[str, int] = field(default_factory=dict)
+    """Of held deliveries that another configuration may judge otherwise, the revision that judged them."""
 
     def has(self, key: str) -> bool:
         """Whether anything was ever wished for this record."""
@@ -54,6 +59,10 @@ class Known:
             _, _, state, wish = self.open[key]
             return state, wish
         return "", self.flying[key] if key in self.flying else self.wishes.get(key)
+
+    def is_judged_anew(self, key: str, revision_number: int) -> bool:
+        """Whether a held delivery's target is to be looked for again, because the flow was configured otherwise since."""
+        return key in self.judged and self.judged[key] < revision_number
 
     def made_of(self, key: str, reading: Callable[[Record], str], record: Record) -> bool:
         """Whether the last delivered wish was made of this very reading and nothing came after it: then there is no need
@@ -69,7 +78,7 @@ def know(flow_id: int, keys: Sequence[str]) -> Known:
         return known
     with database.cursor() as cursor:
         cursor.execute(_KNOW, {"tenant": current_tenant_id(), "flow": flow_id, "keys": text_array(keys)})
-        for key, wish, gone, pk, run_id, state in cursor.fetchall():
+        for key, wish, gone, pk, run_id, state, judged in cursor.fetchall():
             print_of_wish = bytes(wish) if wish is not None else None
             if pk is None:
                 known.linked.add(key)
@@ -79,6 +88,8 @@ def know(flow_id: int, keys: Sequence[str]) -> Known:
                     known.gone.add(key)
             elif state in OPEN:
                 known.open[key] = (pk, run_id, state, print_of_wish)
+                if judged is not None:
+                    known.judged[key] = judged
             else:
                 known.flying[key] = print_of_wish
     return known

@@ -18,6 +18,12 @@ DELETE FROM integrations_delivery
 WHERE tenant_id = %(tenant)s AND id = %(id)s AND state IN ({", ".join(f"'{state.value}'" for state in OPEN)})
 RETURNING state, answers_for
 """  # noqa: S608 - constants only; the state as it is now, which a person may have changed since it was read
+_JUDGE_ANEW = """
+UPDATE integrations_delivery
+SET state = 'waiting', revision_number = %(revision)s, not_before = %(now)s, tries = 0, crashes = 0, code = '',
+    codes = '[]', candidates = '{}', held_at = NULL
+WHERE tenant_id = %(tenant)s AND id = %(id)s AND state = 'held' RETURNING run_id
+"""
 NONE: list[object] = []  # one and the same for all rows: it is sent once
 
 
@@ -79,6 +85,8 @@ class Outbox:
             return None
         print_of_wish = print_of(self.job, wish)
         if self._is_known(key, print_of_wish):
+            if wish.draft is not None and self.known.is_judged_anew(key, self.job.revision_number):
+                self._judge_anew(key)
             return None
         self._supersede(key)
         bucket = "held" if wish.problems else "waiting"
@@ -100,6 +108,21 @@ class Outbox:
             return False
         self.moves.read(self.run_id, "held" if state == DeliveryState.HELD else "unchanged")
         return True
+
+    def _judge_anew(self, key: str) -> None:
+        """A held delivery of the same wish goes on as the flow is configured now: which target it means is asked again."""
+        with database.cursor() as cursor:
+            cursor.execute(
+                _JUDGE_ANEW,
+                {
+                    "tenant": current_tenant_id(),
+                    "id": self.known.open[key][0],
+                    "now": self.now,
+                    "revision": self.job.revision_number,
+                },
+            )
+            if row := cursor.fetchone():
+                self.moves.move(row[0], "held", "waiting")
 
     def _supersede(self, key: str) -> None:
         """A newer wish replaces an open one: the old row goes, its run counts it as superseded."""

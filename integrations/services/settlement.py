@@ -36,6 +36,11 @@ class Result:
     looks: int = 0
     detail: str = ""
 
+    @property
+    def is_to_look_again(self) -> bool:
+        """Whether another item of its batch goes first, and nothing else stands in its way."""
+        return self.state is DeliveryState.WAITING and not (self.code or self.looks)
+
 
 def done(item: Item, outcome: str) -> Result:
     action = {"created": "create", "archived": "archive"}.get(outcome, "update")

@@ -13,7 +13,7 @@ from integrations.core.records import Record
 from integrations.core.values import Kind, Value
 from integrations.models import Link, Mode
 from integrations.services import settlement
-from integrations.services.batch import Batch
+from integrations.services.batch import Ahead, Batch
 from integrations.services.claims import Item
 from integrations.services.merges import links_of
 from integrations.services.reading import read_each
@@ -21,6 +21,8 @@ from integrations.toolkit.http import Client
 from tenants.walls import app_now
 
 CREATES_MAX = 2
+MADE_FOR = "for "
+"""Before the source key: a target that is only foretold."""
 
 
 def read_linked(batch: Batch, client: Client, items: list[Item]) -> list[Item]:
@@ -101,7 +103,33 @@ def _find(batch: Batch, client: Client, items: Sequence[Item]) -> dict[str, Answ
         for item in items
     ]
     answers = batch.stream.find(client, wanted, batch.fields, batch.job.kind.marker)
-    return {item.source_key: answers.get(item.source_key, Answer()) for item in items}
+    found = {item.source_key: answers.get(item.source_key, Answer()) for item in items}
+    return _with_those_ahead(batch, items, found, batch.ahead) if batch.ahead else found
+
+
+def _with_those_ahead(
+    batch: Batch, items: Sequence[Item], found: Mapping[str, Answer], ahead: Ahead
+) -> dict[str, Answer]:
+    """The answers, with the records that wishes before these would have made: other people's, by their marker."""
+    asked = {item.source_key: natural_digests(batch, item) for item in items}
+    holders = ahead.holders({digest for digests in asked.values() for digest in digests.values()})
+    joined = dict(found)
+    for item in items:
+        more: dict[str, tuple[Record, ...]] = {}
+        for name, digest in asked[item.source_key].items():
+            holder = holders.get(digest, item.source_key)
+            if holder != item.source_key:
+                values = {name: item.wanted[name], batch.job.kind.marker: holder}
+                more[name] = (Record(key=f"{MADE_FOR}{holder}", version="", values=values),)
+        answer = found[item.source_key]
+        by_key = {name: (*answer.by_key.get(name, ()), *more.get(name, ())) for name in {*answer.by_key, *more}}
+        joined[item.source_key] = Answer(answer.by_marker, by_key)
+    return joined
+
+
+def natural_digests(batch: Batch, item: Item) -> dict[str, str]:
+    """The natural keys that the item's wish has, as digests that are equal for equal keys."""
+    return {name: f"{name}:{batch.job.digest(name, item.wanted[name])}" for name in _natural_keys(batch, item)}
 
 
 def _natural_keys(batch: Batch, item: Item) -> dict[str, str]:
@@ -123,7 +151,8 @@ def _judge(batch: Batch, answers: Iterable[Answer]) -> Judge:
 def _linked(batch: Batch, keys: Collection[str]) -> set[str]:
     with batch.tx():
         rows = Link.objects.filter(target_id=batch.job.target.pk, target_stream=batch.stream.name, target_key__in=keys)
-        return set(rows.values_list("target_key", flat=True))
+        linked = set(rows.values_list("target_key", flat=True))
+    return linked | batch.ahead.taken(keys) if batch.ahead else linked
 
 
 def _take(batch: Batch, item: Item, decision: Decision) -> None:

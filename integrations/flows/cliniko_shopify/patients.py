@@ -157,12 +157,23 @@ PATIENTS_TO_CUSTOMERS = FlowKind(
             NaturalKey("email", confirm="lastName", setting="shared_email", shared_code="match.shared_email"),
             NaturalKey("phone", confirm="lastName", setting="shared_phone", shared_code="match.shared_phone"),
         ),
+        first="match_first",
     ),
     settings=(
         Choice(
             "missing_email",
             "Patient without an e-mail",
             (("hold", "Ask a person"), ("skip", "Leave out"), ("create", "Create without an e-mail")),
+        ),
+        Choice(
+            "match_first",
+            "E-mail and phone that find two different customers",
+            (
+                ("ask", "Ask a person"),
+                ("email", "Take the one with the e-mail"),
+                ("phone", "Take the one with the phone"),
+            ),
+            "Only customers with the same family name, who are nobody else's yet, are found at all.",
         ),
         Choice(
             "shared_email",

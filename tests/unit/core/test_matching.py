@@ -13,6 +13,7 @@ MATCHING = Matching(
         NaturalKey("email", "lastName", "shared_email", "match.shared_email"),
         NaturalKey("phone", "lastName", "shared_phone", "match.shared_phone"),
     ),
+    first="match_first",
 )
 MIA = {"firstName": "Mia", "lastName": "Chen", "email": "mia@example.com", "phone": "+61400000001", MARKER: "p1"}
 
@@ -85,6 +86,32 @@ def test_two_different_matches_are_held():
         phone=[customer("c2", lastName="Chen", phone="+61400000001")],
     )
     assert (decision.code, decision.candidates) == ("match.several", ("c1", "c2"))
+
+
+@pytest.mark.parametrize(
+    ("first", "target", "drop", "code"),
+    [("email", "c1", ("phone",), ""), ("phone", "c2", (), "match.shared_email"), ("ask", None, (), "match.several")],
+)
+def test_the_clinic_says_which_key_decides_where_two_differ(first, target, drop, code):
+    """C17: the other key's record stays another person's, as its own setting has it."""
+    decision = choose(
+        email=[customer("c1", lastName="Chen", email="mia@example.com")],
+        phone=[customer("c2", lastName="Chen", phone="+61400000001")],
+        policies={"match_first": first, "shared_email": Shared.HOLD, "shared_phone": "drop"},
+    )
+    assert (decision.target and decision.target.key, decision.drop, decision.code) == (target, drop, code)
+
+
+def test_the_key_that_decides_must_find_one_record():
+    decision = choose(
+        email=[
+            customer("c1", lastName="Chen", email="mia@example.com"),
+            customer("c3", lastName="Chen", email="mia@example.com"),
+        ],
+        phone=[customer("c2", lastName="Chen", phone="+61400000001")],
+        policies={"match_first": "email"},
+    )
+    assert (decision.code, decision.candidates) == ("match.several", ("c1", "c3"))
 
 
 def test_a_shared_phone_is_dropped_with_a_note_and_the_person_still_made():
