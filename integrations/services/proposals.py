@@ -147,12 +147,10 @@ def rebased(base: Config, ours: Config, theirs: Config) -> Config:
     """``theirs``, with every rule, setting and line that ``ours`` changed of ``base``."""
     before, wanted, made = _flat(base), _flat(ours), _flat(theirs)
     for place in before.keys() | wanted.keys():
-        if before.get(place) == wanted.get(place):
-            continue
-        if place in wanted:
-            made[place] = wanted[place]
-        else:
+        if place not in wanted:
             made.pop(place, None)
+        elif place not in before or before[place] != wanted[place]:
+            made[place] = wanted[place]
     return _whole(made)
 
 

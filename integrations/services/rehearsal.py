@@ -306,7 +306,8 @@ class Work:
         size = settings.SUTURE_CLAIM_BATCH
         then = foretell(self.then, page, ground, self.clients, Taken(self._earlier(THEN)), batch=size)
         now = foretell(self.now, page, ground, self.clients, Taken(self._earlier(NOW)), batch=size)
-        return {key: Both(now[key], then[key]) for key in then}
+        keys = [*(key for key, _ in page.broken), *(record.key for record in page.records)]
+        return {key: Both(now[key], then[key]) for key in keys}
 
     def _earlier(self, side: str) -> Callable[[Collection[str]], Mapping[str, str]]:
         """Who of the pages before took what, under one of the configurations."""

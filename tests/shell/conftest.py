@@ -5,8 +5,13 @@ from collections.abc import Iterator
 import pytest
 from django.test import Client
 
+from integrations.flows import FLOW_KINDS
+from integrations.models import Connection, Flow
+from integrations.services import configuration
+from integrations.services.configuration import OPERATOR
+from tenants.walls import tenant_tx
 from tests.conftest import House, sign_in
-from tests.stage import Stage, open_wide, stage
+from tests.stage import KIND, Stage, open_wide, stage
 
 
 @pytest.fixture
@@ -29,3 +34,21 @@ def olga_at(house: House) -> Client:
 @pytest.fixture
 def vik_at(house: House) -> Client:
     return sign_in(house.vik)
+
+
+@pytest.fixture
+def flow(house: House) -> Iterator[Flow]:
+    """Off, as shipped, between Harbour's two connections; in Harbour's scope."""
+    with tenant_tx(house.harbour.pk, actor="test"):
+        yield configuration.add_flow(
+            kind=FLOW_KINDS[KIND],
+            source=connect("practice", "cliniko"),
+            target=connect("shop", "shopify"),
+            name=KIND,
+            by=OPERATOR,
+        )
+
+
+def connect(name: str, vendor: str) -> Connection:
+    made: Connection = Connection.objects.create(name=name, vendor=vendor, account=f"{name}.myshopify.com")
+    return made

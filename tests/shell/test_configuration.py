@@ -1,6 +1,5 @@
 """The one way to change a configuration: what is refused, what is frozen, and who may (C03, C19, C27)."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,38 +11,20 @@ from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Config, FlowKind, ValueMapSpec
 from integrations.models import Connection, Flow, FlowRevision, Link, MappingRule, Mode
 from integrations.services import configuration
-from integrations.services.configuration import OPERATOR, By, Refused
+from integrations.services.configuration import By, Refused
 from integrations.services.jobs import load_job
 from tenants.models import AuditEntry, Role
-from tenants.walls import app_now, tenant_tx
-from tests.conftest import House
+from tenants.walls import app_now
+from tests.shell.conftest import connect
+from tests.stage import KIND
 
 pytestmark = pytest.mark.django_db
 
 ANA = By("ana@example.test", Role.AGENCY_OWNER)
 SAM = By("sam@example.test", Role.AGENCY_STAFF)
 OLGA = By("olga@example.test", Role.CLINIC_MANAGER)
-KIND = "patients-to-customers"
 SALES_KIND = "shop-sales-to-stock-adjustments"
 REFERRER = Rule("metafields.clinic.referrer", "custom_fields.referrer", ("trim",), Write.IF_EMPTY)
-
-
-@pytest.fixture
-def flow(house: House) -> Iterator[Flow]:
-    """Off, as shipped, between Harbour's two connections; in Harbour's scope."""
-    with tenant_tx(house.harbour.pk, actor="test"):
-        yield configuration.add_flow(
-            kind=FLOW_KINDS[KIND],
-            source=connect("practice", "cliniko"),
-            target=connect("shop", "shopify"),
-            name=KIND,
-            by=OPERATOR,
-        )
-
-
-def connect(name: str, vendor: str) -> Connection:
-    made: Connection = Connection.objects.create(name=name, vendor=vendor, account=f"{name}.myshopify.com")
-    return made
 
 
 def codes(refusal: "pytest.ExceptionInfo[Refused]") -> dict[str, str]:
