@@ -47,6 +47,7 @@ def fields_tab(page: FlowPage) -> LiveView:
         "faults": [sentence for where, said_of in faults.items() if not has_row(where) for sentence in said_of],
         "is_edited": config != config_of(page.flow),
         "config": config,
+        "sheet": page.sheet("fields", may_import=page.is_agency),
     }
     return page.shown("fields", context)
 

@@ -37,7 +37,10 @@ class Words:
 
     @classmethod
     def of(cls, flow: Flow) -> "Words":
-        kind = FLOW_KINDS[flow.kind]
+        return cls.of_kind(FLOW_KINDS[flow.kind])
+
+    @classmethod
+    def of_kind(cls, kind: FlowKind) -> "Words":
         return cls(kind, CONNECTORS[kind.source_vendor].label, CONNECTORS[kind.target_vendor].label)
 
     def source(self, name: str) -> str:

@@ -141,6 +141,7 @@ def values_tab(page: FlowPage) -> LiveView:
         "again": not given or bool(given.get("again")),
         "waiting": sum(line.met.waiting for one in maps for line in (*one.lines, one.rest)),
         "desk_url": page.list_url("delivery", code=UNMAPPED),
+        "sheet": page.sheet("values", may_import=page.may_edit),
         "is_edited": form.has_faults or config.value_maps != before.value_maps,
     }
     return page.shown("values", context)
