@@ -1,6 +1,16 @@
 """Tables of connections, flows and the sync itself."""
 
 from integrations.models.alert import UNTOLD, Alert, Call, Telling
+from integrations.models.blueprint import (
+    ROLLOUT_OPEN,
+    Blueprint,
+    BlueprintVersion,
+    Following,
+    Rollout,
+    RolloutState,
+    RolloutStep,
+    StepState,
+)
 from integrations.models.bulk import BULK_LIVE, BulkRun, BulkRunState
 from integrations.models.connection import Connection, ConnectionState
 from integrations.models.delivery import IN_FLIGHT, OPEN, Delivery, DeliveryState
@@ -17,10 +27,13 @@ __all__ = [
     "BULK_LIVE",
     "IN_FLIGHT",
     "OPEN",
+    "ROLLOUT_OPEN",
     "UNTOLD",
     "Action",
     "Alert",
     "AlertHook",
+    "Blueprint",
+    "BlueprintVersion",
     "BulkRun",
     "BulkRunState",
     "Call",
@@ -30,6 +43,7 @@ __all__ = [
     "DeliveryState",
     "Flow",
     "FlowRevision",
+    "Following",
     "HookPost",
     "Incident",
     "Link",
@@ -44,9 +58,13 @@ __all__ = [
     "QuotaBudget",
     "Rehearsal",
     "RehearsalState",
+    "Rollout",
+    "RolloutState",
+    "RolloutStep",
     "Run",
     "RunState",
     "SeenValue",
+    "StepState",
     "SyncLogEntry",
     "Telling",
     "ValueMap",
