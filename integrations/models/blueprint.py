@@ -72,9 +72,7 @@ class Rollout(AgencyModel):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["blueprint"], condition=Q(state__in=ROLLOUT_OPEN), name="rollout_one_open"
-            )
+            models.UniqueConstraint(fields=["blueprint"], condition=Q(state__in=ROLLOUT_OPEN), name="rollout_one_open")
         ]
         ordering = ["-pk"]
 
