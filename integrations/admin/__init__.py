@@ -1,5 +1,5 @@
 """The screens of connections, flows and the sync, one module a noun. Importing this package fills both sites."""
 
-from integrations.admin import clinics, connections, desk, flows, incidents, links, runs, synclog
+from integrations.admin import blueprints, clinics, connections, desk, flows, incidents, links, runs, synclog
 
-__all__ = ["clinics", "connections", "desk", "flows", "incidents", "links", "runs", "synclog"]
+__all__ = ["blueprints", "clinics", "connections", "desk", "flows", "incidents", "links", "runs", "synclog"]

@@ -32,6 +32,7 @@ TABS = (
     ("schedule", "Schedule and pilot"),
     ("preview", "Preview"),
     ("backfill", "History"),
+    ("blueprint", "Blueprint"),
     ("revisions", "Revisions"),
 )
 

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from integrations.admin.backfills import history_tab
+from integrations.admin.flow_blueprint import blueprint_tab
 from integrations.admin.flow_edits import fields_tab, settings_tab
 from integrations.admin.flow_forms import FlowForm, ScheduleForm, add_faults
 from integrations.admin.flow_page import FlowPage
@@ -78,6 +79,7 @@ class FlowAdmin(SetupAdmin):
         ("schedule", "schedule_view"),
         ("preview", "preview_view"),
         ("backfill", "backfill_view"),
+        ("blueprint", "blueprint_view"),
         ("export", "export_view"),
         ("import", "import_view"),
         ("revisions", "revisions_view"),
@@ -225,6 +227,10 @@ class FlowAdmin(SetupAdmin):
     def values_view(self, request: HttpRequest, object_id: str) -> LiveView:
         page = self.open(request, object_id)
         return (yield from values_tab(page)) if page else self.absent(request, object_id)
+
+    def blueprint_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        page = self.open(request, object_id)
+        return blueprint_tab(page) if page else self.absent(request, object_id)
 
     def export_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         page = self.open(request, object_id)

@@ -6,7 +6,9 @@ from django.db import migrations, models
 
 from tenants.operations import EnableWall, SameTenantKey
 
-STEP = ("SELECT (id, tenant_id, state, asks_rehearsal)",)
+# the pulse rings for steps, and closes a rollout that has arrived everywhere
+STEP = ("SELECT (id, tenant_id, rollout_id, state, asks_rehearsal)",)
+ROLLOUT = ("SELECT (id, state)", "UPDATE (state, closed_at)")
 
 
 class Migration(migrations.Migration):
@@ -135,7 +137,7 @@ class Migration(migrations.Migration):
         ),
         EnableWall("blueprint", "agency"),
         EnableWall("blueprintversion", "agency"),
-        EnableWall("rollout", "agency"),
+        EnableWall("rollout", "agency", system=ROLLOUT),
         EnableWall("following"),
         EnableWall("rolloutstep", system=STEP),
         SameTenantKey("following", "flow"),

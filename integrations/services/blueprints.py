@@ -287,14 +287,6 @@ def undo(rollout: Rollout, *, by: By) -> int:
     return int(count)
 
 
-def settle(rollout: Rollout) -> None:
-    """Closes a rollout that has arrived everywhere."""
-    counted = count_steps(rollout)
-    if rollout.state == RolloutState.REST and not any(counted.get(state) for state in _AHEAD):
-        rollout.state, rollout.closed_at = RolloutState.DONE, app_now()
-        rollout.save(update_fields=["state", "closed_at"])
-
-
 def count_steps(rollout: Rollout) -> dict[str, int]:
     rows = RolloutStep.objects.filter(rollout=rollout).order_by().values_list("state").annotate(n=Count("pk"))
     return dict(rows)
@@ -317,6 +309,11 @@ def follower_counts() -> Subquery:
     """How many flows in scope follow a blueprint, for its list."""
     rows = Following.objects.filter(blueprint_id=OuterRef("pk")).order_by().values("blueprint_id")
     return Subquery(rows.annotate(n=Count("pk")).values("n"))
+
+
+def rollout_states() -> Subquery:
+    """The state of its newest rollout."""
+    return Subquery(Rollout.objects.filter(blueprint_id=OuterRef("pk")).order_by("-pk").values("state")[:1])
 
 
 def behind_counts() -> Subquery:

@@ -166,7 +166,7 @@ def _rehearse(step: RolloutStep, flow: Flow) -> None:
 
 def _proposal(step: RolloutStep, flow: Flow, wanted: Config) -> Proposal:
     """The step's own where it still says so, else a new one. Raises Refused."""
-    made = step.proposal if step.proposal_id else None
+    made: Proposal | None = step.proposal if step.proposal_id else None
     if made is not None and made.state == ProposalState.OPEN:
         if Config.from_json(made.config) == wanted and not proposals.is_behind(made):
             return made

@@ -81,8 +81,6 @@ class Two:
         with as_agency(*self.clinics):
             blueprints.go_on(rollout, by=OWNER, reason=reason)
         carry_out_due()
-        with as_agency(*self.clinics):
-            blueprints.settle(rollout)
 
     def publish(self, config: Config) -> Rollout:
         """All the way, without a wait."""
