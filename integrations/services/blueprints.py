@@ -102,7 +102,7 @@ def follow(blueprint: Blueprint, flow_ids: Collection[int], *, by: By) -> int:
         [(flow.tenant_id, flow.pk, blueprint.pk, blueprint.name, now) for flow in flows],
     )
     for flow in flows:
-        _audit_flow("flow.follows", flow, blueprint, by)
+        _audit("flow.follows", flow, by, {"blueprint": blueprint.pk})
     return len(flows)
 
 
@@ -115,7 +115,7 @@ def leave(blueprint: Blueprint, flow_id: int, *, by: By) -> bool:
         state=StepState.STOPPED, asks_rehearsal=False
     )
     row.delete()
-    _audit_flow("flow.leaves", row.flow, blueprint, by)
+    _audit("flow.leaves", row.flow, by, {"blueprint": blueprint.pk})
     return True
 
 
@@ -322,23 +322,13 @@ def behind_counts() -> Subquery:
     return Subquery(rows.values("blueprint_id").annotate(n=Count("pk")).values("n"))
 
 
-def _audit(action: str, blueprint: Blueprint, by: By, diff: Any = None, *, reason: str = "") -> None:
+def _audit(action: str, row: Blueprint | Flow, by: By, diff: Any = None, *, reason: str = "") -> None:
     record_audit(
         action,
-        target=f"blueprint {blueprint.pk}",
+        target=f"{row._meta.model_name} {row.pk}",
         reason=reason.strip()[:500],
         diff=diff,
-        actor=by.actor,
-        actor_role=by.role,
-    )
-
-
-def _audit_flow(action: str, flow: Flow, blueprint: Blueprint, by: By) -> None:
-    record_audit(
-        action,
-        target=f"flow {flow.pk}",
-        diff={"blueprint": blueprint.pk},
-        tenant_id=flow.tenant_id,
+        tenant_id=row.tenant_id if isinstance(row, Flow) else None,
         actor=by.actor,
         actor_role=by.role,
     )
