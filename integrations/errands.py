@@ -38,21 +38,18 @@ def rehearse(tenant_id: int, rehearsal_id: int) -> str:
 
 
 _DUE_STEPS = f"""
+WITH arrived AS (
+  UPDATE integrations_rollout r SET state = 'done', closed_at = app_now() WHERE r.state = 'rest' AND NOT EXISTS
+  (SELECT FROM integrations_rolloutstep s WHERE s.rollout_id = r.id AND s.state IN ('planned', 'due'))
+)
 SELECT tenant_id, id FROM integrations_rolloutstep WHERE state IN ('due', 'back') OR asks_rehearsal
 ORDER BY id LIMIT {LIMIT}
 """  # noqa: S608 - constants only
 
 
-_ARRIVED = """
-UPDATE integrations_rollout r SET state = 'done', closed_at = app_now() WHERE r.state = 'rest' AND NOT EXISTS
-(SELECT FROM integrations_rolloutstep s WHERE s.rollout_id = r.id AND s.state IN ('planned', 'due'))
-"""
-
-
 def due_steps() -> list[Ring]:
     """Flows that a version of their blueprint comes to, or is taken back from. Closes what arrived everywhere."""
     with database.cursor() as cursor:
-        cursor.execute(_ARRIVED)
         cursor.execute(_DUE_STEPS)
         return [Ring(tenant_id, pk, backfill=True) for tenant_id, pk in cursor.fetchall()]
 
