@@ -66,7 +66,7 @@ class Tile:
 
 def _tiles(row: Rehearsal, here: str, wanted: str) -> list[Tile]:
     tiles = (
-        Tile("", "End otherwise", row.changed, f"of {row.read:,} looked at", "info" if row.changed else ""),
+        Tile("", "Would change", row.changed, f"of {row.read:,} looked at", "info" if row.changed else ""),
         Tile(NEWLY, "Newly ask a person", row.newly_held, "go through now", "warn" if row.newly_held else ""),
         Tile("create", "Create", row.created, "made anew"),
         Tile("update", "Update", row.updated + row.archived, "written to"),

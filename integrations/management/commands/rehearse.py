@@ -89,7 +89,7 @@ class Command(BaseCommand):
         return proposal
 
     def _tell(self, row: Rehearsal) -> None:
-        self.stderr.write(f"{row.read} looked at, {row.changed} end otherwise")
+        self.stderr.write(f"{row.read} looked at, {row.changed} would change")
 
     def _print(self, row: Rehearsal, changed: Iterable[Prediction]) -> None:
         write = self.stdout.write
@@ -100,7 +100,7 @@ class Command(BaseCommand):
             f"{row.read} records looked at{' (there were more)' if row.is_cut else ''}, held against revision {row.revision_number}"
         )
         write("  " + ", ".join(f"{name} {getattr(row, name)}" for name in COUNTS))
-        write(f"{row.changed} end otherwise, {row.newly_held} of them newly wait for a person")
+        write(f"{row.changed} would change, {row.newly_held} of them newly wait for a person")
         for name, count in sorted(row.fields.items(), key=lambda pair: -pair[1]):
             write(f"  {name}: {count}")
         for code, count in sorted(row.codes.items(), key=lambda pair: -pair[1]):
