@@ -27,6 +27,7 @@ from integrations.admin.sheets import (
 from integrations.core.cells import Unreadable
 from integrations.services import configuration
 from integrations.services.configuration import config_of
+from integrations.services.following import layer_of
 
 SALT = "suture.sheet"
 KEPT_S = 3600
@@ -123,7 +124,7 @@ def _file(request: HttpRequest, flow_id: int) -> File | None:
 
 def _read(page: FlowPage, what: str, file: File) -> Reading:
     sheets, before = sheets_of(page), config_of(page.flow)
-    reading = sheets.read(what, file.data, before, takes_away=file.takes_away)
+    reading = sheets.read(what, file.data, before, takes_away=file.takes_away, below=layer_of(page.flow))
     faults = configuration.config_faults(page.flow, reading.config) if reading.config != before else []
     return sheets.without(reading, faults, before)
 

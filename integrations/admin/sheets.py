@@ -139,14 +139,16 @@ class Sheets:
 
     # -- read
 
-    def read(self, what: str, data: bytes, config: Config, *, takes_away: bool = False) -> Reading:
-        """What the file would make of ``config``. ``takes_away``: lines of one's own that it leaves out go. Raises
-        Unreadable."""
+    def read(
+        self, what: str, data: bytes, config: Config, *, takes_away: bool = False, below: Config | None = None
+    ) -> Reading:
+        """What the file would make of ``config``. ``takes_away``: lines that it leaves out go back to those ``below``, the
+        blueprint's. Raises Unreadable."""
         sheet = read_sheet(data, NEEDED[what], most=MOST_LINES)
         reader = _ValueReader(self, config) if what == VALUES else _RuleReader(self, config)
         for row in sheet.rows:
             reader.take(row)
-        wanted = reader.wanted(takes_away=takes_away)
+        wanted = reader.wanted(kept=(below or Config()) if takes_away else config)
         return Reading(tuple(reader.judged(wanted)), wanted, sheet.encoding)
 
     def without(self, reading: Reading, faults: Sequence[Fault], config: Config) -> Reading:
@@ -194,7 +196,8 @@ class _Reader:
         """Understands what the line says. Raises _Misread."""
         raise NotImplementedError
 
-    def wanted(self, *, takes_away: bool) -> Config:
+    def wanted(self, *, kept: Config) -> Config:
+        """The configuration, with ``kept`` wherever the file says nothing."""
         raise NotImplementedError
 
     def told(self, config: Config) -> Mapping[str, tuple[str, str]]:
@@ -249,11 +252,11 @@ class _ValueReader(_Reader):
             raise _Misread(f"“{said}” is none of: {', '.join(words for _, words in spec.actions)}.")
         self.given.setdefault(name, {})[value] = becomes
 
-    def wanted(self, *, takes_away: bool) -> Config:
+    def wanted(self, *, kept: Config) -> Config:
         maps = {name: dict(lines) for name, lines in self.config.value_maps.items()}
         for name, given in self.given.items():
-            kept = {} if takes_away else maps.get(name, {})
-            maps[name] = {line: made for line, made in {**kept, **given}.items() if made}
+            lines = {**kept.value_maps.get(name, {}), **given}
+            maps[name] = {line: made for line, made in lines.items() if made}
         return tidy(self.sheets.kind, replace(self.config, value_maps=maps))
 
     def told(self, config: Config) -> Mapping[str, tuple[str, str]]:
@@ -320,17 +323,16 @@ class _RuleReader(_Reader):
             raise _Misread(f"“{decides}” cannot decide: name one of the two systems, or “{A_PERSON}”.")
         return Write(write), OnConflict(wins)
 
-    def wanted(self, *, takes_away: bool) -> Config:
-        kept = {} if takes_away else {rule.target: rule for rule in self.config.rules}
-        removed = set() if takes_away else set(self.config.removed)
+    def wanted(self, *, kept: Config) -> Config:
+        rules, removed = {rule.target: rule for rule in kept.rules}, set(kept.removed)
         for target, rule in self.given.items():
-            kept.pop(target, None)
+            rules.pop(target, None)
             removed.discard(target)
             if rule is not None:
-                kept[target] = rule
+                rules[target] = rule
             elif target in self.shipped:
                 removed.add(target)
-        return tidy(self.sheets.kind, replace(self.config, rules=tuple(kept.values()), removed=frozenset(removed)))
+        return tidy(self.sheets.kind, replace(self.config, rules=tuple(rules.values()), removed=frozenset(removed)))
 
     def told(self, config: Config) -> Mapping[str, tuple[str, str]]:
         words = self.sheets.words

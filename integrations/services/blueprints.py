@@ -237,7 +237,7 @@ def watch(rollout: Rollout) -> Watch:
         held |= Q(tenant_id=step.tenant_id, flow_id=step.flow_id, held_at__gte=step.at)
         ends = (step.flow.source_id, step.flow.target_id)
         stopped |= Q(tenant_id=step.tenant_id, connection_id__in=ends, opened_at__gte=step.at)
-    newest = max((step.at for step in steps if step.at), default=None)
+    newest = max((step.at for step in steps if step.at), default=rollout.first_at)
     return Watch(
         first=len(steps),
         arrived=len(arrived),

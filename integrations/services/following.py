@@ -54,6 +54,22 @@ def inheriting(flow: Flow, following: Following, effective: Config, layer: Confi
     return tidy(FLOW_KINDS[flow.kind], laid(layer, effective, own_beside(following, effective, layer)))
 
 
+def layer_of(flow: Flow) -> Config:
+    """The lines of the version that the flow runs by, none where it follows no blueprint."""
+    row = following_of(flow)
+    return Config.from_json(row.config) if row is not None else Config()
+
+
+def still_inheriting(flow: Flow, wanted: Config) -> Config:
+    """A configuration that was written down without knowing of the blueprint, as in a file, with what the flow inherits
+    wherever it says nothing."""
+    row = following_of(flow)
+    if row is None:
+        return wanted
+    inherited = {place for place, origin in origins(row, config_of(flow)).items() if origin is Origin.BLUEPRINT}
+    return laid(wanted, Config.from_json(row.config), inherited - flat(wanted).keys())
+
+
 # -- a line is given back
 
 

@@ -181,6 +181,17 @@ def test_whoever_leaves_keeps_the_lines(two: Two) -> None:
         assert not Following.objects.exists()
 
 
+def test_a_file_that_knows_nothing_of_the_blueprint_leaves_its_lines_in_place(two: Two) -> None:
+    """What `manage.py provision` puts in place of a whole map."""
+    two.publish(V1)
+    with tenant_tx(two.house.harbour.pk):
+        flow = Flow.objects.get(pk=two.harbour)
+        assert following.still_inheriting(flow, lines(**{"30": "cancel"})) == lines(**{"30": "cancel", "26": "ignore"})
+        assert following.still_inheriting(flow, lines(**{"26": "hold"})) == lines(**{"26": "hold"})
+        Following.objects.all().delete()
+        assert following.still_inheriting(flow, Config()) == Config()
+
+
 # First clinics, then the rest
 
 

@@ -1,5 +1,8 @@
 """Value maps and rules as CSV: nothing is lost on the way, and each line of a file is judged (1.2.10, B2)."""
 
+import csv
+import io
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,6 +53,19 @@ def test_value_maps_come_back_as_they_were(lines: dict[str, str]):
     for takes_away, before in ((False, config), (True, config)):
         reading = sheets().read(VALUES, file, before, takes_away=takes_away)
         assert (reading.config, {line.verdict for line in reading.lines}) == (config, {"same"})
+
+
+def test_five_hundred_hostile_strings_come_back_and_none_opens_as_a_formula():
+    signs = ("=", "+", "-", "@", "＝", "＠", "\t", "\r", "'=", "\ufeff=")
+    blanks = ("", "x ", " ", "\u200b", '"')
+    tails = ("1+1", "SUM(A1:A9)", "cmd|' /C calc'!A0", ";2", ",3", '"q"', "\n=4", "\r\n", "ü€🙂", "")
+    lines = dict.fromkeys((f"{blank}{sign}{tail}" for sign in signs for blank in blanks for tail in tails), "hold")
+    assert len(lines) == 500
+    config = tidy(INVOICES, Config(value_maps={"status": lines}))
+    file = sheets().written(VALUES, config)
+    for row in csv.reader(io.StringIO(file.removeprefix("\ufeff"), newline="")):
+        assert not [cell for cell in row if cell.strip(" \ufeff\u200b\t\r\n")[:1] in set("=+-@＝＋－＠")]
+    assert sheets().read(VALUES, file.encode(), config, takes_away=True).config == config
 
 
 @st.composite
@@ -120,6 +136,15 @@ def test_what_a_file_leaves_out_goes_only_where_that_was_asked_for():
         (0, "Invoice status: Paid (20)", "changed"),
         (2, "Invoice status: 50", "new"),
     ]
+
+
+def test_what_a_file_leaves_out_goes_back_to_the_blueprint():
+    below = Config(value_maps={"status": {"60": "hold", "70": "ignore"}})
+    before = Config(value_maps={"status": {"60": "cancel", "70": "ignore"}})
+    data = write_sheet(STATUS, [("status", "50", "", "cancel")]).encode()
+    reading = sheets().read(VALUES, data, before, takes_away=True, below=below)
+    assert reading.config.value_maps == {"status": {"50": "cancel", "60": "hold", "70": "ignore"}}
+    assert [line.what for line in reading.lines if line.verdict == "changed"] == ["Invoice status: 60"]
 
 
 @pytest.mark.parametrize(
