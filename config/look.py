@@ -42,6 +42,7 @@ MENU: Menu = (
             ("Clinics", "storefront", "tenants.tenant"),
             ("Connections", "cable", "integrations.connection"),
             ("Flows", "conversion_path", "integrations.flow"),
+            ("Blueprints", "architecture", "integrations.blueprint"),
             ("Revisions", "history_edu", "integrations.flowrevision"),
             ("Value maps", "swap_horiz", "integrations.valuemap"),
             ("Vendor apps", "extension", "integrations.vendorapp"),

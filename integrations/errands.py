@@ -1,12 +1,14 @@
-"""What this app enters with the pulse besides the sync itself: rehearsals of proposed configurations."""
+"""What this app enters with the pulse besides the sync itself: rehearsals of proposed configurations, and the steps by
+which a blueprint comes to its clinics."""
 
 from django.conf import settings
 from django.db import connection as database
 
-from integrations.services import rehearsal
+from integrations.services import following, rehearsal
 from integrations.services.errands import Errand
 from integrations.services.pulse import Ring
 from integrations.tasks import at_work
+from tenants.walls import tenant_tx
 
 LIMIT = 200
 
@@ -35,4 +37,29 @@ def rehearse(tenant_id: int, rehearsal_id: int) -> str:
     return done.code or ("more" if done.more else "end")
 
 
-ERRANDS = (Errand("rehearse", due_rehearsals, rehearse, rehearsal.remove_aged),)
+_DUE_STEPS = f"""
+WITH arrived AS (
+  UPDATE integrations_rollout r SET state = 'done', closed_at = app_now() WHERE r.state = 'rest' AND NOT EXISTS
+  (SELECT FROM integrations_rolloutstep s WHERE s.rollout_id = r.id AND s.state IN ('planned', 'due'))
+)
+SELECT tenant_id, id FROM integrations_rolloutstep WHERE state IN ('due', 'back') OR asks_rehearsal
+ORDER BY id LIMIT {LIMIT}
+"""  # noqa: S608 - constants only
+
+
+def due_steps() -> list[Ring]:
+    """Flows that a version of their blueprint comes to, or is taken back from. Closes what arrived everywhere."""
+    with database.cursor() as cursor:
+        cursor.execute(_DUE_STEPS)
+        return [Ring(tenant_id, pk, backfill=True) for tenant_id, pk in cursor.fetchall()]
+
+
+def carry_out_step(tenant_id: int, step_id: int) -> str:
+    with at_work("blueprint", tenant_id, step_id), tenant_tx(tenant_id, reason="blueprint"):
+        return following.carry_out(step_id)
+
+
+ERRANDS = (
+    Errand("rehearse", due_rehearsals, rehearse, rehearsal.remove_aged),
+    Errand("blueprint", due_steps, carry_out_step),
+)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
@@ -15,6 +14,7 @@ from import_export.formats import base_formats
 from tablib import Dataset
 
 from integrations.admin.words import name_of_flow
+from integrations.core.cells import safe_cell
 from integrations.vault import Vault, open_vault
 from reconciliation.models import Mismatch
 from reconciliation.summary import AGES, Line
@@ -24,19 +24,6 @@ from tenants.walls import app_now, narrow_to
 PAGE = 500
 BOM = "\ufeff"  # by which spreadsheets know that it is UTF-8
 MOST_ROWS = 50_000  # in one XLSX file, which is built in memory
-
-_BLANKS = r"[\s\ufeff\u200b-\u200d\u2060]*"
-_ERRORS = r"#(?:NULL!|DIV/0!|VALUE!|REF!|NAME\?|NUM!|N/A)\Z"  # which a spreadsheet would show as its own
-_FORMULA = re.compile(rf"'*(?:{_BLANKS}[=+\-@\t\r\n\0＝＋－＠]|{_ERRORS})")
-
-
-def safe_cell(text: str) -> str:
-    """The text, with ``'`` before what a spreadsheet would take for a formula. ``plain_cell`` takes it away again."""
-    return f"'{text}" if _FORMULA.match(text) else text
-
-
-def plain_cell(text: str) -> str:
-    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def _column(name: str, method: str) -> fields.Field:

@@ -7,7 +7,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse, QueryDict
 
 from integrations.admin import rules
-from integrations.admin.flow_forms import SettingsForm, add_faults
+from integrations.admin.flow_blueprint import origin_words
+from integrations.admin.flow_forms import SettingsForm, add_faults, mark_origins
 from integrations.admin.flow_page import Faults, FlowPage
 from integrations.admin.flow_shown import has_row
 from integrations.admin.proposals import proposed
@@ -22,7 +23,7 @@ def fields_tab(page: FlowPage) -> LiveView:
     config, added = config_of(page.flow), rules.Added()
     given = page.request.POST if page.request.method == "POST" else QueryDict()
     if given and page.is_agency and "rule-0-target" in given:
-        config, added = rules.read_form(page.flow, config, given)
+        config, added = rules.read_form(page.kind, config, given)
     asked = given.get("asked", "").strip()
     trial: dict[str, Any] | None = None
     faults: Faults = {}
@@ -43,10 +44,13 @@ def fields_tab(page: FlowPage) -> LiveView:
         "trial": trial,
         "note": given.get("note", ""),
         "may_edit": page.is_agency,
-        "editor": rules.editor(page.flow, config, faults, added),
+        "editor": rules.editor(
+            page.kind, page.flow.source.released_fields, config, faults, added, origins=origin_words(page)
+        ),
         "faults": [sentence for where, said_of in faults.items() if not has_row(where) for sentence in said_of],
         "is_edited": config != config_of(page.flow),
         "config": config,
+        "sheet": page.sheet("fields", may_import=page.is_agency),
     }
     return page.shown("fields", context)
 
@@ -92,5 +96,6 @@ def settings_tab(page: FlowPage) -> LiveView:
             return page.go("settings")
         faults = refused
     add_faults(form, faults)
+    mark_origins(form, origin_words(page))
     context = {"form": form, "asked": asked, "trial": trial, "is_edited": wanted != config}
     return page.shown("settings", context)

@@ -46,6 +46,12 @@ def add_faults(form: forms.Form, faults: Mapping[str, Sequence[str]]) -> None:
             form.add_error(name if name in form.fields else None, sentence)
 
 
+def mark_origins(form: SettingsForm, origins: Mapping[str, str]) -> None:
+    """Says beside each setting whose it is."""
+    for name, box in form.fields.items():
+        box.origin = origins.get(f"settings.{name}", "")  # type: ignore[attr-defined]  # read by the template
+
+
 class ScheduleForm(forms.Form):
     """When a flow runs, what it starts with, and which records a pilot lets through."""
 

@@ -32,6 +32,7 @@ TABS = (
     ("schedule", "Schedule and pilot"),
     ("preview", "Preview"),
     ("backfill", "History"),
+    ("blueprint", "Blueprint"),
     ("revisions", "Revisions"),
 )
 
@@ -70,6 +71,11 @@ class FlowPage:
         """Another list of this site, narrowed to this flow."""
         asked = {**query, "flow": self.flow.name, **({"clinic": clinic_of(self.flow).slug} if self.is_agency else {})}
         return f"{reverse(f'{self.admin.admin_site.name}:{app}_{model}_changelist')}?{urlencode(asked)}"
+
+    def sheet(self, what: str, *, may_import: bool) -> dict[str, str]:
+        """Where a tab's file is had, and given back."""
+        given = f"{self.url('import')}?what={what}" if may_import else ""
+        return {"export_url": f"{self.url('export')}?what={what}", "import_url": given}
 
     def go(self, tab: str) -> HttpResponseRedirect:
         return redirect(self.url(tab))

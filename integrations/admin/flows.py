@@ -13,9 +13,11 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from integrations.admin.backfills import history_tab
+from integrations.admin.flow_blueprint import blueprint_tab
 from integrations.admin.flow_edits import fields_tab, settings_tab
 from integrations.admin.flow_forms import FlowForm, ScheduleForm, add_faults
 from integrations.admin.flow_page import FlowPage
+from integrations.admin.flow_sheets import exported, imported
 from integrations.admin.flow_shown import (
     UNDER_WAY,
     app_now_once,
@@ -77,6 +79,9 @@ class FlowAdmin(SetupAdmin):
         ("schedule", "schedule_view"),
         ("preview", "preview_view"),
         ("backfill", "backfill_view"),
+        ("blueprint", "blueprint_view"),
+        ("export", "export_view"),
+        ("import", "import_view"),
         ("revisions", "revisions_view"),
         ("proposal", "proposal_view"),
         ("mode", "mode_view"),
@@ -222,6 +227,18 @@ class FlowAdmin(SetupAdmin):
     def values_view(self, request: HttpRequest, object_id: str) -> LiveView:
         page = self.open(request, object_id)
         return (yield from values_tab(page)) if page else self.absent(request, object_id)
+
+    def blueprint_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        page = self.open(request, object_id)
+        return blueprint_tab(page) if page else self.absent(request, object_id)
+
+    def export_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        page = self.open(request, object_id)
+        return exported(page) if page else self.absent(request, object_id)
+
+    def import_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        page = self.open(request, object_id)
+        return imported(page) if page else self.absent(request, object_id)
 
     def schedule_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         page = self.open(request, object_id)

@@ -1,7 +1,5 @@
 """A proposal's page: what it would change, its rehearsal as it goes on and as it ended, and publishing."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
@@ -9,19 +7,16 @@ from django.db.models import F
 from django.http import HttpResponse
 from django.shortcuts import redirect
 
-from integrations.admin import rules
 from integrations.admin.flow_page import Faults, FlowPage
 from integrations.admin.flow_shown import author_of, ends_in_trouble, in_words, say_changed
 from integrations.admin.rehearsed import LINES, result
-from integrations.admin.setup import faults_by_place, humble
-from integrations.core.rules import Choice
-from integrations.flows.kind import Config, FlowKind, effective_rules
+from integrations.admin.said import differences
+from integrations.admin.setup import faults_by_place
+from integrations.flows.kind import Config
 from integrations.models import Flow, FlowRevision, Proposal, ProposalState, RehearsalState
 from integrations.services import configuration, proposals, rehearsal
-from integrations.services.configuration import ANYTHING_ELSE, Refused, config_of
+from integrations.services.configuration import Refused, config_of
 from tenants.walls import app_now, narrow_to
-
-ANYTHING = "Anything else"
 
 
 def proposed(page: FlowPage, config: Config) -> HttpResponse | Faults:
@@ -177,44 +172,3 @@ def _before(flow: Flow, proposal: Proposal) -> Config:
         return config_of(flow)
     base = flow.revisions.filter(number=proposal.based_on).values_list("config", flat=True).first()
     return Config.from_json(base or {})
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One rule, setting or line of a value map, as it is and as it would be."""
-
-    label: str
-    now: str
-    then: str
-
-
-def differences(words: rules.Words, now: Config, then: Config) -> Iterator[Difference]:
-    kind = words.kind
-    for name in configuration.config_changes(kind, now, then):
-        part, _, rest = name.partition(".")
-        if part == "rules":
-            before, after = ({one.target: one for one in effective_rules(kind, side)}.get(rest) for side in (now, then))
-            yield Difference(words.target(rest), words.sentence(before), words.sentence(after))
-        elif part == "settings":
-            yield Difference(in_words(name, words), *(_setting(kind, rest, side) for side in (now, then)))
-        else:
-            yield from _lines(words, rest, now, then)
-
-
-def _setting(kind: FlowKind, name: str, config: Config) -> str:
-    setting = next((one for one in kind.settings if one.name == name), None)
-    value = config.settings.get(name, setting.default if setting else "")
-    return humble(setting.options, value) if isinstance(setting, Choice) else value or "nothing"
-
-
-def _lines(words: rules.Words, name: str, now: Config, then: Config) -> Iterator[Difference]:
-    spec = next(one for one in words.kind.value_maps if one.name == name)
-    before, after = ({**spec.defaults, **side.value_maps.get(name, {})} for side in (now, then))
-    for value in sorted({*before, *after}):
-        if before.get(value) == after.get(value):
-            continue
-        said_of = (
-            ANYTHING if value == ANYTHING_ELSE else f"{spec.known[value]} ({value})" if value in spec.known else value
-        )
-        made = (humble(spec.actions, side.get(value, "")) or f"like “{ANYTHING.lower()}”" for side in (before, after))
-        yield Difference(f"{spec.label}: {said_of}", *made)

@@ -37,7 +37,10 @@ class Words:
 
     @classmethod
     def of(cls, flow: Flow) -> "Words":
-        kind = FLOW_KINDS[flow.kind]
+        return cls.of_kind(FLOW_KINDS[flow.kind])
+
+    @classmethod
+    def of_kind(cls, kind: FlowKind) -> "Words":
         return cls(kind, CONNECTORS[kind.source_vendor].label, CONNECTORS[kind.target_vendor].label)
 
     def source(self, name: str) -> str:
@@ -109,6 +112,7 @@ class Row:
     conflict: str = OnConflict.SOURCE_WINS.value
     shipped_words: str = ""
     faults: tuple[str, ...] = ()
+    origin: str = ""
     is_open: bool = False
     lost_source: bool = False
 
@@ -154,21 +158,35 @@ class Editor:
 
 
 def editor(
-    flow: Flow, config: Config, faults: Mapping[str, Sequence[str]] | None = None, added: Added | None = None
+    kind: FlowKind,
+    released: Sequence[str],
+    config: Config,
+    faults: Mapping[str, Sequence[str]] | None = None,
+    added: Added | None = None,
+    *,
+    origins: Mapping[str, str] | None = None,
 ) -> Editor:
-    words, kind = Words.of(flow), FLOW_KINDS[flow.kind]
-    told = faults or {}
+    """``released`` are the custom fields that may be read; ``origins`` says in words whose a line is, by its place."""
+    words = Words.of_kind(kind)
+    told, whose = faults or {}, origins or {}
     shipped = {rule.target: rule for rule in effective_rules(kind, Config(settings=config.settings))}
     current = {rule.target: rule for rule in effective_rules(kind, config)}
     names = [*shipped, *(name for name in current if name not in shipped)]
-    sources = source_options(flow, words)
+    sources = source_options(words, released)
     readable = {name for _, options in sources for name, _ in options}
     rows = tuple(
         _row(number, name, (current.get(name), shipped.get(name)), words, tuple(told.get(f"rules.{name}", ())))
         for number, name in enumerate(names)
     )
     return Editor(
-        rows=tuple(replace(row, lost_source=bool(row.source) and row.source not in readable) for row in rows),
+        rows=tuple(
+            replace(
+                row,
+                lost_source=bool(row.source) and row.source not in readable,
+                origin=whose.get(f"rules.{row.target}", ""),
+            )
+            for row in rows
+        ),
         sources=sources,
         steps=tuple((name, transform.label) for name, transform in ALL_TRANSFORMS.items()),
         writes=WRITES,
@@ -204,13 +222,13 @@ def _state(rule: Rule | None, shipped: Rule | None) -> str:
     return SHIPPED if replace(rule, unusable=shipped.unusable) == shipped else CHANGED
 
 
-def source_options(flow: Flow, words: Words) -> tuple[tuple[str, Options], ...]:
+def source_options(words: Words, released: Sequence[str]) -> tuple[tuple[str, Options], ...]:
     """What a rule may read: never a clinical field, custom ones only where released."""
     kind = words.kind
     plain = tuple((one.name, one.label or one.name) for one in kind.source.fields if not one.clinical)
     derived = tuple((one.name, one.label) for one in kind.derived)
-    released = tuple((name, words.source(name)) for name in flow.source.released_fields)
-    groups = ((f"From {words.source_name}", plain), ("Computed", derived), ("Released custom fields", released))
+    by_name = tuple((name, words.source(name)) for name in released)
+    groups = ((f"From {words.source_name}", plain), ("Computed", derived), ("Released custom fields", by_name))
     return tuple((title, options) for title, options in groups if options)
 
 
@@ -225,9 +243,9 @@ def _target_options(kind: FlowKind, taken: Sequence[str], words: Words) -> tuple
     return tuple((title, options) for title, options in groups if options)
 
 
-def read_form(flow: Flow, config: Config, given: Mapping[str, str]) -> tuple[Config, Added]:
+def read_form(kind: FlowKind, config: Config, given: Mapping[str, str]) -> tuple[Config, Added]:
     """The configuration as the form's boxes say it; settings and value maps are those of ``config``."""
-    shipped = {rule.target: rule for rule in effective_rules(FLOW_KINDS[flow.kind], Config(settings=config.settings))}
+    shipped = {rule.target: rule for rule in effective_rules(kind, Config(settings=config.settings))}
     rules: dict[str, Rule] = {}
     removed: set[str] = set()
     for number in range(200):
@@ -243,7 +261,7 @@ def read_form(flow: Flow, config: Config, given: Mapping[str, str]) -> tuple[Con
             removed.add(name)
     added = _read_added(given)
     if added.target and added.source:
-        name = _whole_name(flow, added)
+        name = _whole_name(kind, added)
         rules[name] = _read_rule(name, "add", given) or Rule(name, added.source)
         added = Added()
     return Config(tuple(rules.values()), frozenset(removed), config.settings, config.value_maps), added
@@ -274,6 +292,6 @@ def _read_added(given: Mapping[str, str]) -> Added:
     return Added(target, name, source, tuple(faults))
 
 
-def _whole_name(flow: Flow, added: Added) -> str:
-    families = {family.prefix for family in FLOW_KINDS[flow.kind].target.open_fields}
+def _whole_name(kind: FlowKind, added: Added) -> str:
+    families = {family.prefix for family in kind.target.open_fields}
     return f"{added.target}{added.name.removeprefix(added.target)}" if added.target in families else added.target

@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.db.models import Count, QuerySet
 from django.http import HttpResponse, QueryDict
 
+from integrations.admin.flow_blueprint import origin_words
 from integrations.admin.flow_page import Faults, FlowPage
 from integrations.admin.proposals import proposed
 from integrations.flows.kind import Config, FlowKind, ValueMapSpec
@@ -48,6 +49,7 @@ class Line:
     met: Met
     is_unmapped: bool
     faults: tuple[str, ...] = ()
+    origin: str = ""
 
     @property
     def words(self) -> str:
@@ -131,7 +133,8 @@ def values_tab(page: FlowPage) -> LiveView:
             _try_again(page, wanted=bool(given.get("again")))
             return page.go("values")
         faults = refused
-    maps = shown_maps(page.flow, page.kind, config, form.added, faults)
+    met = met_by(page.flow, page.kind.value_maps)
+    maps = shown_maps(page.kind, config, met, form.added, faults, origins=origin_words(page))
     context = {
         "maps": maps,
         "faults": [*_placeless(faults, maps), *form.sentences],
@@ -141,6 +144,7 @@ def values_tab(page: FlowPage) -> LiveView:
         "again": not given or bool(given.get("again")),
         "waiting": sum(line.met.waiting for one in maps for line in (*one.lines, one.rest)),
         "desk_url": page.list_url("delivery", code=UNMAPPED),
+        "sheet": page.sheet("values", may_import=page.may_edit),
         "is_edited": form.has_faults or config.value_maps != before.value_maps,
     }
     return page.shown("values", context)
@@ -164,7 +168,7 @@ def _try_again(page: FlowPage, *, wanted: bool) -> None:
 # What was met
 
 
-def _met(flow: Flow, specs: Sequence[ValueMapSpec]) -> dict[str, dict[str, Met]]:
+def met_by(flow: Flow, specs: Sequence[ValueMapSpec]) -> dict[str, dict[str, Met]]:
     """By map and value, in two questions."""
     met: dict[str, dict[str, Met]] = {spec.name: {} for spec in specs}
     for row in SeenValue.objects.filter(flow=flow):
@@ -184,13 +188,33 @@ def _met(flow: Flow, specs: Sequence[ValueMapSpec]) -> dict[str, dict[str, Met]]
 
 
 def shown_maps(
-    flow: Flow, kind: FlowKind, config: Config, added: Mapping[str, Added], faults: Faults
+    kind: FlowKind,
+    config: Config,
+    met: Mapping[str, Mapping[str, Met]],
+    added: Mapping[str, Added],
+    faults: Faults,
+    *,
+    origins: Mapping[str, str] | None = None,
 ) -> tuple[ShownMap, ...]:
-    met = _met(flow, kind.value_maps)
-    return tuple(
-        _shown(spec, config.value_maps.get(spec.name, {}), met[spec.name], added.get(spec.name, Added()), faults)
+    """``met`` by map and value; ``origins`` says in words whose a line is, by its place."""
+    maps = (
+        _shown(
+            spec,
+            config.value_maps.get(spec.name, {}),
+            met.get(spec.name, {}),
+            added.get(spec.name, Added()),
+            faults,
+        )
         for spec in kind.value_maps
     )
+    return tuple(_with_origins(one, origins or {}) for one in maps)
+
+
+def _with_origins(one: ShownMap, origins: Mapping[str, str]) -> ShownMap:
+    def marked(line: Line) -> Line:
+        return replace(line, origin=origins.get(f"values.{one.spec.name}.{line.value}", ""))
+
+    return replace(one, lines=tuple(map(marked, one.lines)), rest=marked(one.rest))
 
 
 def _shown(

@@ -1,6 +1,16 @@
 """Tables of connections, flows and the sync itself."""
 
 from integrations.models.alert import UNTOLD, Alert, Call, Telling
+from integrations.models.blueprint import (
+    ROLLOUT_OPEN,
+    Blueprint,
+    BlueprintVersion,
+    Following,
+    Rollout,
+    RolloutState,
+    RolloutStep,
+    StepState,
+)
 from integrations.models.bulk import BULK_LIVE, BulkRun, BulkRunState
 from integrations.models.connection import Connection, ConnectionState
 from integrations.models.delivery import IN_FLIGHT, OPEN, Delivery, DeliveryState
@@ -20,11 +30,14 @@ __all__ = [
     "IN_FLIGHT",
     "OPEN",
     "RERUN_LIVE",
+    "ROLLOUT_OPEN",
     "UNTOLD",
     "Action",
     "Alert",
     "AlertHook",
     "Assignment",
+    "Blueprint",
+    "BlueprintVersion",
     "BulkRun",
     "BulkRunState",
     "Call",
@@ -36,6 +49,7 @@ __all__ = [
     "Digest",
     "Flow",
     "FlowRevision",
+    "Following",
     "HookPost",
     "Incident",
     "Link",
@@ -53,9 +67,13 @@ __all__ = [
     "RehearsalState",
     "Rerun",
     "RerunState",
+    "Rollout",
+    "RolloutState",
+    "RolloutStep",
     "Run",
     "RunState",
     "SeenValue",
+    "StepState",
     "SyncLogEntry",
     "Telling",
     "ValueMap",

@@ -399,12 +399,17 @@ def config_changes(kind: FlowKind, before: Config, after: Config) -> list[str]:
 
 def config_faults(flow: Flow, config: Config) -> list[Fault]:
     """Everything that is wrong with a configuration for this flow."""
-    kind, released = FLOW_KINDS[flow.kind], flow.source.released_fields
+    faults = kind_faults(FLOW_KINDS[flow.kind], config, flow.source.released_fields)
+    if flow.mode != Mode.OFF and not faults:
+        faults += ownership_faults(flow, config)
+    return faults
+
+
+def kind_faults(kind: FlowKind, config: Config, released: Sequence[str]) -> list[Fault]:
+    """Everything that is wrong with a configuration wherever these custom fields are released."""
     faults = [fault for rule in config.rules if (fault := rule_fault(kind, rule, released))]
     faults += _setting_faults(kind, config, released)
     faults += _value_map_faults(kind, config)
-    if flow.mode != Mode.OFF and not faults:
-        faults += ownership_faults(flow, config)
     return faults
 
 

@@ -7,9 +7,9 @@ name, never by value; what may not be is refused as a whole, as ``configuration`
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from integrations.core.rules import Rule
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Config
+from integrations.flows.layers import rebased
 from integrations.models import Flow, FlowRevision, Proposal, ProposalState
 from integrations.services.configuration import (
     By,
@@ -135,49 +135,6 @@ def _locked(proposal: Proposal) -> Proposal:
     if row.state != ProposalState.OPEN:
         raise refused("", "proposal.closed", f"This proposal is closed: {row.get_state_display().lower()}.")
     return row
-
-
-# -- a proposal upon what others published
-
-
-Place = tuple[str, ...]
-
-
-def rebased(base: Config, ours: Config, theirs: Config) -> Config:
-    """``theirs``, with every rule, setting and line that ``ours`` changed of ``base``."""
-    before, wanted, made = _flat(base), _flat(ours), _flat(theirs)
-    for place in before.keys() | wanted.keys():
-        if place not in wanted:
-            made.pop(place, None)
-        elif place not in before or before[place] != wanted[place]:
-            made[place] = wanted[place]
-    return _whole(made)
-
-
-def _flat(config: Config) -> dict[Place, Rule | str | None]:
-    """Every departure by its place; a rule that was taken away is None."""
-    flat: dict[Place, Rule | str | None] = {("rule", rule.target): rule for rule in config.rules}
-    flat |= {("rule", target): None for target in config.removed}
-    flat |= {("setting", name): value for name, value in config.settings.items()}
-    flat |= {("line", name, line): value for name, lines in config.value_maps.items() for line, value in lines.items()}
-    return flat
-
-
-def _whole(flat: Mapping[Place, Rule | str | None]) -> Config:
-    rules: list[Rule] = []
-    removed: set[str] = set()
-    settings: dict[str, str] = {}
-    value_maps: dict[str, dict[str, str]] = {}
-    for place, value in flat.items():
-        if isinstance(value, Rule):
-            rules.append(value)
-        elif value is None:
-            removed.add(place[1])
-        elif place[0] == "setting":
-            settings[place[1]] = value
-        else:
-            value_maps.setdefault(place[1], {})[place[2]] = value
-    return Config(tuple(rules), frozenset(removed), settings, value_maps)
 
 
 def _audit(action: str, proposal: Proposal, by: By, diff: Mapping[str, object]) -> None:

@@ -25,7 +25,7 @@ from integrations.core.rules import Rule
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import ALL_TRANSFORMS, Config, effective_rules
 from integrations.models import Connection, Flow, Mode
-from integrations.services import configuration
+from integrations.services import configuration, following
 from integrations.services.configuration import OPERATOR, Refused
 from tenants.models import Agency, Tenant
 from tenants.services import add_agency, add_tenant, record_audit
@@ -465,7 +465,7 @@ class _Making:
         return connections.get(name)
 
     def _configure(self, where: str, spec: FlowSpec, flow: Flow) -> None:
-        config = _wanted(spec, configuration.config_of(flow))
+        config = following.still_inheriting(flow, _wanted(spec, configuration.config_of(flow)))
         self._release(where, flow, config)
         changed = configuration.configure(
             flow,

@@ -19,10 +19,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from integrations.core.cells import plain_cell, safe_cell
 from integrations.models import Flow
 from integrations.services.jobs import load_job
 from reconciliation.compare import Mismatch as Kind
-from reconciliation.exports import plain_cell, safe_cell, summary_csv, summary_xlsx
+from reconciliation.exports import summary_csv, summary_xlsx
 from reconciliation.judging import bound_to
 from reconciliation.models import Mismatch
 from reconciliation.summary import Line

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciliation.exports import plain_cell, safe_cell
+from integrations.core.cells import plain_cell, safe_cell
 
 HOSTILE = [
     "=1+1",
