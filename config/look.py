@@ -13,7 +13,7 @@ from django.shortcuts import render
 from django.templatetags.static import static
 from django.urls import reverse
 
-from tenants.middleware import person
+from tenants.middleware import acting_of, person
 from tenants.sites import SITES
 
 Menu = tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]
@@ -114,12 +114,13 @@ def clinic_style(request: HttpRequest) -> str:
 
 
 def look(request: HttpRequest) -> dict[str, Any]:
-    """`sandbox` shows the strip; `second_step_missing` is asked by the page that sets one up."""
+    """`sandbox` and `acting` show their strips; `second_step_missing` is asked by the page that sets one up."""
 
     def second_step_missing() -> bool:
         return person(request).is_agency and not is_mfa_enabled(request.user)
 
-    return {"sandbox": settings.SUTURE_SANDBOX, "second_step_missing": second_step_missing}
+    acting = acting_of(request) if hasattr(request, "session") else None
+    return {"sandbox": settings.SUTURE_SANDBOX, "acting": acting, "second_step_missing": second_step_missing}
 
 
 def went_wrong(request: HttpRequest) -> HttpResponse:

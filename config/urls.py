@@ -4,6 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 from django.views.decorators.http import require_safe
 
+from tenants.acting import Begin, End
 from tenants.signin import home
 from tenants.sites import agency_site, clinic_site
 
@@ -18,7 +19,8 @@ urlpatterns = [
     path("", home, name="home"),
     path("health", health, name="health"),
     path("accounts/", include("allauth.urls")),
-    path("hijack/", include("hijack.urls")),
+    path("acting/begin/", Begin.as_view(), name="acting_begin"),
+    path("acting/end/", End.as_view(), name="acting_end"),
     path("agency/", agency_site.urls),
     path("clinic/", clinic_site.urls),
 ]

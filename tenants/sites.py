@@ -173,8 +173,7 @@ class AgencySite(SutureSite):
         return person(request).agency_role
 
     def before(self, request: HttpRequest) -> HttpResponse | None:
-        is_hijacked = bool(request.session.get("hijack_history"))
-        if is_hijacked or is_mfa_enabled(request.user):
+        if is_mfa_enabled(request.user):
             return None
         return redirect("mfa_index")
 
