@@ -17,8 +17,8 @@ from tenants.middleware import acting_of, person
 from tenants.sites import SITES
 
 Menu = tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]
-"""Groups of (title, icon, `app.model`, with `:page` where it is not the list); a model that a site does not register is
-left out of its menu."""
+"""Groups of (title, icon, `app.model`, with `:page` where it is not the list, or the name of a page of the site's own); a
+model that a site does not register is left out of its menu."""
 
 MENU: Menu = (
     (
@@ -32,6 +32,7 @@ MENU: Menu = (
             ("Explain a record", "contact_support", "integrations.link:explain"),
             ("Mismatches", "difference", "reconciliation.mismatch"),
             ("Reports", "balance", "reconciliation.report"),
+            ("Health", "monitor_heart", "health"),
         ),
     ),
     (
@@ -87,6 +88,8 @@ def _pages(site_name: str, request: HttpRequest) -> Callable[[str], str]:
     }
 
     def address(label: str) -> str:
+        if "." not in label:
+            return reverse(f"{site_name}:{label}")
         model, _, page = label.partition(":")
         return reverse(f"{site_name}:{model.replace('.', '_')}_{page or 'changelist'}") if model in seen else ""
 

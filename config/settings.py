@@ -323,6 +323,7 @@ SUTURE_FLIPS_PER_HOUR = env.int("SUTURE_FLIPS_PER_HOUR", default=4)
 SUTURE_KEEP_LOG_DAYS = env.int("SUTURE_KEEP_LOG_DAYS", default=30)
 SUTURE_KEEP_RUN_DAYS = env.int("SUTURE_KEEP_RUN_DAYS", default=90)
 SUTURE_KEEP_DONE_DAYS = env.int("SUTURE_KEEP_DONE_DAYS", default=30)
+SUTURE_KEEP_METER_DAYS = env.int("SUTURE_KEEP_METER_DAYS", default=400)
 
 # Logs and error reports
 

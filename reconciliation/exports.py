@@ -125,9 +125,9 @@ def _local(moment: datetime, row: Mismatch) -> str:
 def csv_parts(rows: QuerySet[Mismatch], *, masked: bool) -> Iterator[str]:
     """The file, a page of rows a part. Each part is asked for within a scope, and none needs to stay open between."""
     resource = MismatchResource(masked=masked)
-    yield "\ufeff" + _as_csv([resource.get_export_headers()])
+    yield "\ufeff" + as_csv([resource.get_export_headers()])
     for page in pages_of(rows):
-        yield _as_csv([resource.line(row) for row in page])
+        yield as_csv([resource.line(row) for row in page])
 
 
 def xlsx(rows: QuerySet[Mismatch], *, masked: bool) -> bytes:
@@ -152,7 +152,7 @@ def pages_of(rows: QuerySet[Mismatch]) -> Iterator[list[Mismatch]]:
         last = page[-1].pk
 
 
-def _as_csv(lines: list[list[str]]) -> str:
+def as_csv(lines: list[list[str]]) -> str:
     made = io.StringIO()
     csv.writer(made, lineterminator="\r\n").writerows(lines)
     return made.getvalue()

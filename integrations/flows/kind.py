@@ -80,6 +80,7 @@ class FlowKind:
     ``tells`` notes what a person should know of the made fields. ``parents`` are the target fields that refer to other records;
     ``excludes`` the kinds that may not run between the same two connections, because both would master one thing.
     ``start`` is the default of the flow's start, ``urgent`` whether it asks as often as the quota allows.
+    ``minutes_by_hand`` is how long a person takes to copy one record, unless the clinic says otherwise.
     """
 
     name: str
@@ -104,6 +105,7 @@ class FlowKind:
     excludes: tuple[str, ...] = ()
     start: str = "all"
     urgent: bool = False
+    minutes_by_hand: float = 2.0
 
     @property
     def marker(self) -> str:

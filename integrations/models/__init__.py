@@ -8,6 +8,7 @@ from integrations.models.flow import Flow, FlowRevision, MappingRule, Mode, Seen
 from integrations.models.incident import AlertHook, HookPost, Incident, PostState
 from integrations.models.link import Link, LinkState
 from integrations.models.log import Action, Outcome, SyncLogEntry
+from integrations.models.meter import ConnectionDay, FlowDay, HandTime
 from integrations.models.quota import QuotaBudget
 from integrations.models.run import BUCKETS, Run, RunState
 
@@ -24,11 +25,14 @@ __all__ = [
     "BulkRunState",
     "Call",
     "Connection",
+    "ConnectionDay",
     "ConnectionState",
     "Delivery",
     "DeliveryState",
     "Flow",
+    "FlowDay",
     "FlowRevision",
+    "HandTime",
     "HookPost",
     "Incident",
     "Link",

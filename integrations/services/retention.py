@@ -7,7 +7,17 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Exists, OuterRef, QuerySet
 
-from integrations.models import Alert, BulkRun, Delivery, DeliveryState, Run, RunState, SyncLogEntry
+from integrations.models import (
+    Alert,
+    BulkRun,
+    ConnectionDay,
+    Delivery,
+    DeliveryState,
+    FlowDay,
+    Run,
+    RunState,
+    SyncLogEntry,
+)
 from integrations.services import hooks, incidents
 from tenants.walls import app_now, system_tx, tenant_tx
 
@@ -22,6 +32,8 @@ def remove_aged(tenant_id: int) -> dict[str, int]:
         "runs": _in_pages(tenant_id, _aged_runs),
         "bulk runs": _in_pages(tenant_id, _aged_bulk_runs),
         "alerts": _in_pages(tenant_id, _aged_alerts),
+        "flow days": _in_pages(tenant_id, lambda: _aged_days(FlowDay)),
+        "connection days": _in_pages(tenant_id, lambda: _aged_days(ConnectionDay)),
     }
 
 
@@ -55,6 +67,12 @@ def _aged_bulk_runs() -> QuerySet[BulkRun]:
 
 def _aged_alerts() -> QuerySet[Alert]:
     return Alert.objects.filter(ended_at__lt=app_now() - timedelta(days=settings.SUTURE_KEEP_RUN_DAYS))
+
+
+def _aged_days(model: type[FlowDay] | type[ConnectionDay]) -> QuerySet[Any]:
+    edge = app_now() - timedelta(days=settings.SUTURE_KEEP_METER_DAYS)
+    rows: QuerySet[Any] = model.objects.filter(day__lt=edge.date())
+    return rows
 
 
 def _in_pages(tenant_id: int, aged: Callable[[], QuerySet[Any]]) -> int:

@@ -1,5 +1,5 @@
 """The screens of reconciliation. Importing this package fills both sites."""
 
-from reconciliation.admin import mismatches, reports
+from reconciliation.admin import health, mismatches, reports
 
-__all__ = ["mismatches", "reports"]
+__all__ = ["health", "mismatches", "reports"]
