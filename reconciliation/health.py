@@ -148,7 +148,7 @@ class Health:
     days: dict[tuple[int, date], Day] = field(default_factory=dict)
     flows: list[FlowHealth] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)
-    drift: list[tuple[str, str, int, int, int]] = field(default_factory=list)
+    drift: list[tuple[Flow, str, int, int, int]] = field(default_factory=list)
     held: list[tuple[str, list[int], int]] = field(default_factory=list)
     outages: list[Outage] = field(default_factory=list)
     alerts: int = 0
@@ -279,8 +279,8 @@ def _uses(clinic: Tenant, month: Month, connections: Mapping[int, Connection], n
     return uses
 
 
-def _drift(clinic: Tenant, month: Month, flows: Mapping[int, Flow]) -> list[tuple[str, str, int, int, int]]:
-    """Per flow kind and field: how many records began to differ in the month, agree again since then, differ now."""
+def _drift(clinic: Tenant, month: Month, flows: Mapping[int, Flow]) -> list[tuple[Flow, str, int, int, int]]:
+    """Per flow and field: how many records began to differ in the month, agree again since then, differ now."""
     start, end = month.bounds(clinic.time_zone)
     rows = (
         Mismatch.objects.filter(tenant_id=clinic.pk, kind="different", last_seen__gte=start)
@@ -293,7 +293,7 @@ def _drift(clinic: Tenant, month: Month, flows: Mapping[int, Flow]) -> list[tupl
         .order_by("-still", "-began", "field")[:FIELDS_SHOWN]
     )
     return [
-        (flows[row["flow_id"]].kind, row["field"], row["began"], row["ended"], row["still"])
+        (flows[row["flow_id"]], row["field"], row["began"], row["ended"], row["still"])
         for row in rows
         if row["flow_id"] in flows and (row["began"] or row["ended"] or row["still"])
     ]

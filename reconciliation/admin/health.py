@@ -160,7 +160,7 @@ def _one(site: SutureSite, request: HttpRequest, clinic: Tenant) -> HttpResponse
         "all_url": _url(site, month=month.key) if slug else "",
         "is_now": month == latest,
         "made_at": now,
-        "tiles": _tiles(seen),
+        "tiles": _tiles(seen, is_now=month == latest),
         "flows": [_flow(site, one) for one in seen.flows],
         "savings": _savings(seen),
         "hours": f"{seen.hours:,.1f}",
@@ -170,11 +170,14 @@ def _one(site: SutureSite, request: HttpRequest, clinic: Tenant) -> HttpResponse
         "trends": (trends := trends_of(seen.days, month.first, last)),
         "table": table_of(trends),
         "drift": [
-            (FLOW_KINDS[kind].label, field_words(FLOW_KINDS[kind], name) if name else "The record as a whole", *rest)
-            for kind, name, *rest in seen.drift
+            (flow_name(flow), field_words(FLOW_KINDS[flow.kind], name) if name else "The record as a whole", *rest)
+            for flow, name, *rest in seen.drift
         ],
         "ages": [words for words, _ in health.AGES],
-        "held": seen.held,
+        "held": [
+            (who, [(words, count) for (words, _), count in zip(health.AGES, counts, strict=True)], together)
+            for who, counts, together in seen.held
+        ],
         "outages": [
             (one, message(one.code).sentence, lasted(one.lasted)) for one in seen.outages[: health.ALERTS_SHOWN]
         ],
@@ -191,7 +194,7 @@ def _one(site: SutureSite, request: HttpRequest, clinic: Tenant) -> HttpResponse
     return _page(site, request, "one", context)
 
 
-def _tiles(seen: Health) -> list[dict[str, Any]]:
+def _tiles(seen: Health, *, is_now: bool) -> list[dict[str, Any]]:
     """The six numbers of a month, each beside the month before."""
     month, before = seen.total, seen.total_before
     told = f"{seen.month.before.words}: "
@@ -201,7 +204,7 @@ def _tiles(seen: Health) -> list[dict[str, Any]]:
         {"label": "Fresh within", "icon": "bolt", "value": _fresh(month, 0.95), "note": f"{told}{_fresh(before, 0.95)}"},
         {"label": "Both sides agree", "icon": "balance", "value": _agreement(month), "note": f"{told}{_agreement(before)}"},
         {"label": "Hours saved", "icon": "schedule", "value": f"{seen.hours:,.1f}", "note": f"{told}{seen.hours_before:,.1f}"},
-        {"label": "Held at the end", "icon": "front_hand", "value": _held(month), "note": f"{told}{_held(before)}", "tone": "warn" if month.held else ""},
+        {"label": "Held now" if is_now else "Held at its end", "icon": "front_hand", "value": _held(month), "note": f"{told}{_held(before)}", "tone": "warn" if month.held else ""},
         {"label": "Alerts a week", "icon": "notifications", "value": f"{a_week:.1f}", "note": f"{told}{seen.alerts_before} in all; aim: below 1", "tone": "warn" if a_week >= 1 else ""},
     ]  # fmt: skip
 
