@@ -17,6 +17,7 @@ from django.db.models import Count
 from django.http import Http404, HttpRequest
 from django.urls import NoReverseMatch, reverse
 
+from integrations.admin import trends
 from integrations.admin.words import flow_name
 from integrations.connectors import CONNECTORS
 from integrations.messages import message
@@ -32,7 +33,9 @@ from integrations.models import (
     RunState,
 )
 from integrations.services import backfill, desk, noise
+from integrations.services.meters import today_of
 from integrations.services.quota import share_used
+from reconciliation.health import days_of
 from tenants.admin import EDITORS, OWNERS
 from tenants.models import AGENCY_ROLES, Tenant
 from tenants.sites import SutureSite, agency_site, clinic_site
@@ -358,8 +361,15 @@ def one_clinic(request: HttpRequest, site: SutureSite, tenant: Tenant) -> dict[s
     one = stand([tenant], now)[tenant.pk]
     slug = tenant.slug if site is agency_site else ""
     role = site.role_of(request)
+    today = today_of(tenant, now)
+    first = today - trends.SHOWN
+    drawn = trends.trends_of(days_of(tenant, first, today, now), first, today) if one.flows else []
     return {
         "title": tenant.name,
+        "trends": drawn,
+        "table": trends.table_of(drawn),
+        "health_url": f"{reverse(f'{site.name}:health')}{_query(clinic=slug) if slug else ''}",
+        "members_url": _members_url(tenant) if site is agency_site else "",
         "clinics": [row_of(one, site) | {"url": ""}],
         "more": "admin/integrations/dashboard_clinic.html",
         "zone": tenant.time_zone,
@@ -378,6 +388,11 @@ def one_clinic(request: HttpRequest, site: SutureSite, tenant: Tenant) -> dict[s
         "next_do": "Add a connection" if not one.connections else "Add a flow" if not one.flows else "",
         "may_act": role in EDITORS,
     }
+
+
+def _members_url(tenant: Tenant) -> str:
+    """Where the agency finds the clinic's people, to act as one of them."""
+    return f"{reverse('agency:tenants_membership_changelist')}{_query(tenant__id__exact=tenant.pk)}"
 
 
 def _next_url(one: Standing, site: SutureSite) -> str:

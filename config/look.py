@@ -13,12 +13,12 @@ from django.shortcuts import render
 from django.templatetags.static import static
 from django.urls import reverse
 
-from tenants.middleware import person
+from tenants.middleware import acting_of, person
 from tenants.sites import SITES
 
 Menu = tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]
-"""Groups of (title, icon, `app.model`, with `:page` where it is not the list); a model that a site does not register is
-left out of its menu."""
+"""Groups of (title, icon, `app.model`, with `:page` where it is not the list, or the name of a page of the site's own); a
+model that a site does not register is left out of its menu."""
 
 MENU: Menu = (
     (
@@ -34,6 +34,7 @@ MENU: Menu = (
             ("Mismatches", "difference", "reconciliation.mismatch"),
             ("Repairs", "published_with_changes", "reconciliation.repair"),
             ("Reports", "balance", "reconciliation.report"),
+            ("Health", "monitor_heart", "health"),
         ),
     ),
     (
@@ -90,6 +91,8 @@ def _pages(site_name: str, request: HttpRequest) -> Callable[[str], str]:
     }
 
     def address(label: str) -> str:
+        if "." not in label:
+            return reverse(f"{site_name}:{label}")
         model, _, page = label.partition(":")
         return reverse(f"{site_name}:{model.replace('.', '_')}_{page or 'changelist'}") if model in seen else ""
 
@@ -117,12 +120,13 @@ def clinic_style(request: HttpRequest) -> str:
 
 
 def look(request: HttpRequest) -> dict[str, Any]:
-    """`sandbox` shows the strip; `second_step_missing` is asked by the page that sets one up."""
+    """`sandbox` and `acting` show their strips; `second_step_missing` is asked by the page that sets one up."""
 
     def second_step_missing() -> bool:
         return person(request).is_agency and not is_mfa_enabled(request.user)
 
-    return {"sandbox": settings.SUTURE_SANDBOX, "second_step_missing": second_step_missing}
+    acting = acting_of(request) if hasattr(request, "session") else None
+    return {"sandbox": settings.SUTURE_SANDBOX, "acting": acting, "second_step_missing": second_step_missing}
 
 
 def went_wrong(request: HttpRequest) -> HttpResponse:

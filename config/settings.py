@@ -78,6 +78,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "hijack.middleware.HijackUserMiddleware",
     "tenants.middleware.PersonMiddleware",
+    "tenants.acting.ActingLimits",
     "tenants.signin.SessionLimits",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -141,8 +142,7 @@ ACCOUNT_ADAPTER = "tenants.signin.AccountAdapter"
 ACCOUNT_RATE_LIMITS = {"login": "30/m/ip", "login_failed": "20/m/ip,5/5m/key", "reauthenticate": "10/m/user"}
 MFA_ADAPTER = "tenants.signin.SecondStepAdapter"
 MFA_TOTP_TOLERANCE = 1  # one step of 30 s: telephones are late
-HIJACK_PERMISSION_CHECK = "tenants.signin.nobody_acts_as_another"
-HIJACK_LOGOUT_REDIRECT_URL = "/"
+HIJACK_INSERT_BEFORE = None  # the strip is part of our pages' frame
 
 SESSION_COOKIE_AGE = 7 * 24 * 3600
 SESSION_COOKIE_NAME = "__Host-session" if _is_https else "suture_session"
@@ -159,6 +159,7 @@ SUTURE_AGENCY_IDLE_S = env.int("SUTURE_AGENCY_IDLE_S", default=30 * 60)
 SUTURE_AGENCY_SESSION_S = env.int("SUTURE_AGENCY_SESSION_S", default=12 * 3600)
 SUTURE_CLINIC_IDLE_S = env.int("SUTURE_CLINIC_IDLE_S", default=8 * 3600)
 SUTURE_CLINIC_SESSION_S = env.int("SUTURE_CLINIC_SESSION_S", default=7 * 24 * 3600)
+SUTURE_ACTING_S = env.int("SUTURE_ACTING_S", default=30 * 60)
 
 # How the sites look; what is named here is in config/look.py
 
@@ -329,6 +330,7 @@ SUTURE_RECORDS_ALERT = env.int("SUTURE_RECORDS_ALERT", default=25)
 SUTURE_KEEP_LOG_DAYS = env.int("SUTURE_KEEP_LOG_DAYS", default=30)
 SUTURE_KEEP_RUN_DAYS = env.int("SUTURE_KEEP_RUN_DAYS", default=90)
 SUTURE_KEEP_DONE_DAYS = env.int("SUTURE_KEEP_DONE_DAYS", default=30)
+SUTURE_KEEP_METER_DAYS = env.int("SUTURE_KEEP_METER_DAYS", default=400)
 SUTURE_KEEP_PREIMAGE_DAYS = env.int("SUTURE_KEEP_PREIMAGE_DAYS", default=30)
 
 # Repairs: a larger one takes a second person, and one that nobody approves lapses

@@ -5,6 +5,7 @@ from django.urls import include, path
 from django.views.decorators.http import require_safe
 
 from reconciliation.views import report_link
+from tenants.acting import Begin, End
 from tenants.signin import home
 from tenants.sites import agency_site, clinic_site
 
@@ -20,7 +21,8 @@ urlpatterns = [
     path("health", health, name="health"),
     path("accounts/", include("allauth.urls")),
     path("report-link/<int:clinic>/<str:secret>/", report_link, name="report_link"),
-    path("hijack/", include("hijack.urls")),
+    path("acting/begin/", Begin.as_view(), name="acting_begin"),
+    path("acting/end/", End.as_view(), name="acting_end"),
     path("agency/", agency_site.urls),
     path("clinic/", clinic_site.urls),
 ]

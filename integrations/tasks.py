@@ -22,6 +22,7 @@ from integrations.services import (
     incidents,
     intake,
     leases,
+    meters,
     reruns,
     retention,
     watching,
@@ -74,9 +75,10 @@ def tell_agency() -> str:
 
 
 def housekeep() -> str:
-    """Retention clinic by clinic, the audit's seal, files of dead workers, and duties of machines that never came back."""
+    """Meters and retention clinic by clinic, the audit's seal, files of dead workers, and duties of machines that never came back."""
     removed = 0
     for tenant_id in Tenant.objects.order_by("pk").values_list("pk", flat=True):
+        meters.keep(tenant_id)
         removed += sum(retention.remove_aged(tenant_id).values())
         removed += sum(errand.sweep(tenant_id) for errand in errands.errands())
     removed += retention.remove_aged_of_agency()
@@ -123,3 +125,4 @@ def at_work(kind: str, tenant_id: int, row_id: int) -> Iterator[None]:
         leases.drop(name, holder)
         beat()
         wake_pulse()
+        meters.keep_calls()

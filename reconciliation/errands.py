@@ -50,6 +50,19 @@ WHERE t.every <> 'off' AND t.next_due_at <= app_now() ORDER BY t.next_due_at LIM
 """  # noqa: S608
 
 
+_AGREEMENT = """
+UPDATE integrations_flowday d SET compared = r.compared, agreed = r.agree
+FROM (SELECT DISTINCT ON (report.flow_id, day) report.flow_id, day, agree,
+        "left" - left_out + missing_left + duplicate AS compared
+    FROM reconciliation_report report JOIN tenants_tenant t ON t.id = report.tenant_id
+    CROSS JOIN LATERAL (SELECT (started_at AT TIME ZONE t.time_zone)::date AS day) AS its
+    WHERE report.tenant_id = %(clinic)s AND state = 'done' AND started_at > app_now() - %(days)s * interval '1 day'
+    ORDER BY report.flow_id, day, started_at DESC) AS r
+WHERE d.tenant_id = %(clinic)s AND d.flow_id = r.flow_id AND d.day = r.day
+  AND (d.compared, d.agreed) IS DISTINCT FROM (r.compared, r.agree)
+"""
+
+
 def due_reports() -> list[Ring]:
     """Reports to carry on. They count as backfill: whoever waits for a change goes first."""
     return _ask(_DUE_REPORTS)
@@ -135,9 +148,18 @@ def set_timetable(flow: Flow, every: Every, now: datetime) -> Timetable:
 
 
 def sweep(tenant_id: int) -> int:
-    """What housekeeping does for a clinic: timetables for new flows, and the removal of what is old; how much of it."""
+    """What housekeeping does for a clinic: timetables for new flows, agreement for its meters, and the removal of what is
+    old; how much of it."""
     add_timetables(tenant_id)
+    keep_agreement(tenant_id)
     return remove_aged(tenant_id)
+
+
+def keep_agreement(tenant_id: int) -> int:
+    """Notes on the flows' days what their last reports came to, since reports go sooner; on how many days."""
+    with tenant_tx(tenant_id, reason="meters"), database.cursor() as cursor:
+        cursor.execute(_AGREEMENT, {"clinic": tenant_id, "days": settings.SUTURE_KEEP_DONE_DAYS})
+        return int(cursor.rowcount)
 
 
 def remove_aged(tenant_id: int) -> int:

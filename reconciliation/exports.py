@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
@@ -117,9 +118,9 @@ def _local(moment: datetime, row: Mismatch) -> str:
 def csv_parts(rows: QuerySet[Mismatch], *, masked: bool) -> Iterator[str]:
     """The file, a page of rows a part. Each part is asked for within a scope, and none needs to stay open between."""
     resource = MismatchResource(masked=masked)
-    yield BOM + _as_csv([resource.get_export_headers()])
+    yield BOM + as_csv([resource.get_export_headers()])
     for page in pages_of(rows):
-        yield _as_csv([resource.line(row) for row in page])
+        yield as_csv([resource.line(row) for row in page])
 
 
 def xlsx(rows: QuerySet[Mismatch], *, masked: bool) -> bytes:
@@ -203,9 +204,9 @@ class SummaryResource(resources.Resource):
 def summary_csv(lines: Sequence[Line]) -> Iterator[str]:
     """The file, a page of lines a part."""
     resource = SummaryResource()
-    yield BOM + _as_csv([resource.get_export_headers()])
+    yield BOM + as_csv([resource.get_export_headers()])
     for start in range(0, len(lines), PAGE):
-        yield _as_csv([resource.export_resource(line) for line in lines[start : start + PAGE]])
+        yield as_csv([resource.export_resource(line) for line in lines[start : start + PAGE]])
 
 
 def summary_xlsx(lines: Sequence[Line]) -> bytes:
@@ -213,7 +214,7 @@ def summary_xlsx(lines: Sequence[Line]) -> bytes:
     return _book("Agreement", resource.get_export_headers(), map(resource.export_resource, lines))
 
 
-def _as_csv(lines: Sequence[Sequence[object]]) -> str:
+def as_csv(lines: Sequence[Sequence[object]]) -> str:
     made = io.StringIO()
     csv.writer(made, lineterminator="\r\n").writerows(lines)
     return made.getvalue()

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, ClassVar, cast
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import PAGE_VAR
@@ -17,14 +18,19 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.contrib.filters.admin import RelatedDropdownFilter
 from unfold.forms import PaginationInlineFormSet
 
+from tenants.acting import ActForm
 from tenants.forms import AgencyMemberForm, ClinicChoiceForm, MemberForm, MemberRoleForm, TenantForm
 from tenants.middleware import person
-from tenants.models import AGENCY_ROLES, AgencyAuditEntry, AuditEntry, Membership, Role, Tenant
+from tenants.models import AGENCY_ROLES, CLINIC_ROLES, AgencyAuditEntry, AuditEntry, Membership, Role, Tenant
 from tenants.services import add_member, find_or_add_user, record_audit, save_new_tenant
+from tenants.signin import is_fresh, prove_yourself
 from tenants.sites import LiveView, SutureSite, agency_site, clinic_site, live_view
 from tenants.walls import AgencyScope, current_scope
 
@@ -271,6 +277,17 @@ class MembershipAdmin(ScopedAdmin):
     form = MemberRoleForm
     fields = ("role",)
 
+    def get_urls(self) -> list[URLPattern]:
+        """To act as somebody begins on the agency's site alone."""
+        act = path("<path:object_id>/act/", self.admin_site.admin_view(self.act_view), name="tenants_membership_act")
+        return [act, *super().get_urls()] if self.admin_site is agency_site else super().get_urls()
+
+    def get_list_display(self, request: HttpRequest) -> Sequence[str]:
+        return (*self.list_display, "act") if self.admin_site is agency_site else self.list_display
+
+    def get_list_filter(self, request: HttpRequest) -> Sequence[Any]:
+        return ("role", ("tenant", RelatedDropdownFilter)) if self.admin_site is agency_site else self.list_filter
+
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         members: models.QuerySet[Any] = super().get_queryset(request)
         annotated: models.QuerySet[Any] = members.annotate(email=F("user__email"))
@@ -285,14 +302,49 @@ class MembershipAdmin(ScopedAdmin):
     def clinic(self, member: Any) -> str:
         return str(member.tenant or "All clinics")
 
+    @admin.display(description="Help them")
+    def act(self, member: Any) -> SafeString | str:
+        if member.role not in CLINIC_ROLES:
+            return ""
+        return format_html('<a class="su-link" href="{}">Act as them</a>', self._act_url(member))
+
+    def _act_url(self, member: Any) -> str:
+        return reverse("agency:tenants_membership_act", args=[member.pk])
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Who acts as somebody changes no members."""
+        return super().has_add_permission(request) and not person(request).acted_by
+
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody changes their own role; an agency role is taken away and given anew."""
-        is_fixed = obj is not None and (obj.user_id == person(request).user_id or obj.agency_id is not None)
-        return super().has_change_permission(request, obj) and not is_fixed
+        who = person(request)
+        is_fixed = obj is not None and (obj.user_id == who.user_id or obj.agency_id is not None)
+        return super().has_change_permission(request, obj) and not is_fixed and not who.acted_by
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        is_self = obj is not None and obj.user_id == person(request).user_id
-        return super().has_delete_permission(request, obj) and not is_self
+        who = person(request)
+        is_self = obj is not None and obj.user_id == who.user_id
+        return super().has_delete_permission(request, obj) and not is_self and not who.acted_by
+
+    @live_view
+    def act_view(self, request: HttpRequest, object_id: str) -> LiveView:
+        """Asks for the reason; `tenants.acting` begins. Who has not proved lately who they are does so first."""
+        member = self.get_object(request, unquote(object_id))
+        if member is None:
+            return cast(HttpResponse, self._get_obj_does_not_exist_redirect(request, self.opts, object_id))
+        if member.role not in CLINIC_ROLES:
+            raise PermissionDenied
+        who, address = str(member.email), self._act_url(member)
+        if not (yield lambda: is_fresh(request)):
+            return prove_yourself(address)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Act as {who}",
+            "form": ActForm(),
+            "member": member,
+            "minutes": settings.SUTURE_ACTING_S // 60,
+        }
+        return TemplateResponse(request, "tenants/act.html", context)
 
     @live_view
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> LiveView:

@@ -1,7 +1,7 @@
 """Who is asking, and what they may be where. Read afresh for every request, so that a right taken away is gone."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
@@ -13,7 +13,9 @@ from tenants.walls import ScopeError, current_scope
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """`agency_clinics` are the clinics an agency role reaches; `clinics` the ones they belong to, with their role."""
+    """`agency_clinics` are the clinics an agency role reaches; `clinics` the ones they belong to, with their role.
+    ``acted_by`` is the account of whoever acts as them just now.
+    """
 
     user_id: int | None = None
     actor: str = ""
@@ -21,6 +23,7 @@ class Person:
     agency_role: Role | None = None
     agency_clinics: frozenset[int] = frozenset()
     clinics: Mapping[int, Role] = field(default_factory=dict)
+    acted_by: str = ""
 
     @property
     def is_agency(self) -> bool:
@@ -34,19 +37,45 @@ class Person:
 NOBODY = Person()
 
 
-def person_for(user: Any, *, hijacked_by: str = "") -> Person:
-    """Works out a signed-in user's places in two queries. `hijacked_by` is who acts as them, for the audit."""
+def person_for(user: Any) -> Person:
+    """Works out a signed-in user's places in two queries."""
     if isinstance(user, AnonymousUser) or not user.is_active:
         return NOBODY
     memberships = list(Membership.objects.of_user(user.pk))
     agency = [row for row in memberships if row.role in AGENCY_ROLES]
     return Person(
         user_id=user.pk,
-        actor=f"{hijacked_by} as {user.get_username()}" if hijacked_by else user.get_username(),
+        actor=user.get_username(),
         agency_id=agency[0].agency_id if agency else None,
         agency_role=_highest(agency),
         agency_clinics=_reached(agency),
         clinics={row.tenant_id: Role(row.role) for row in memberships if row.agency_id is None and row.tenant_id},
+    )
+
+
+def may_act_as(who: Person, other: Person, clinic_id: int) -> bool:
+    """Whether one of the agency's people may act as this person in this clinic: one that they reach, and somebody who
+    belongs to it and to no agency. Nobody does so while they act as somebody already."""
+    return (
+        not who.acted_by
+        and who.is_agency
+        and clinic_id in who.agency_clinics
+        and other.user_id is not None
+        and not other.is_agency
+        and clinic_id in other.clinics
+    )
+
+
+def acted_by(who: Person, other: Person, clinic_id: int) -> Person:
+    """What `who` is while acting as `other`: the other's role in that one clinic, with both names in the audit; nobody
+    once they may not."""
+    if not may_act_as(who, other, clinic_id):
+        return NOBODY
+    return replace(
+        other,
+        actor=f"{who.actor} as {other.actor}",
+        acted_by=who.actor,
+        clinics={clinic_id: other.clinics[clinic_id]},
     )
 
 

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.decorators import reauthentication_required
 from allauth.core import context
+from allauth.core.exceptions import ReauthenticationRequired
 from allauth.mfa.adapter import DefaultMFAAdapter
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -19,10 +21,11 @@ from django.conf import settings
 from django.contrib.auth import logout
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 
 from tenants.middleware import person
 
@@ -99,7 +102,8 @@ class SessionLimits:
         now = timezone.now().timestamp()
         signed_in = request.session.setdefault(SIGNED_IN, now)
         seen = request.session.setdefault(SEEN, now)
-        if _is_over(now - seen, now - signed_in, is_agency=person(request).is_agency):
+        who = person(request)
+        if _is_over(now - seen, now - signed_in, is_agency=who.is_agency or bool(who.acted_by)):
             logout(request)
         elif now - seen > SEEN_STEP_S:
             request.session[SEEN] = now
@@ -126,6 +130,15 @@ def home(request: HttpRequest) -> HttpResponse:
     raise PermissionDenied
 
 
-def nobody_acts_as_another(*, hijacker: AbstractBaseUser, hijacked: AbstractBaseUser) -> bool:
-    """Working as somebody else needs a reason, a fresh sign-in and both names in the audit: not offered yet."""
-    return False
+def is_fresh(request: HttpRequest) -> bool:
+    """Whether this person proved lately who they are. Ask it outside of a scope: it reads their second step."""
+    try:
+        reauthentication_required(lambda _: None)(request)
+    except ReauthenticationRequired:
+        return False
+    return True
+
+
+def prove_yourself(url: str) -> HttpResponseRedirect:
+    """To the page that asks for the password or the second step again, and from there to ``url``."""
+    return redirect(f"{reverse('account_reauthenticate')}?{urlencode({'next': url})}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -33,6 +33,8 @@ View = Callable[..., Any]
 Ask = Callable[[], object]
 Finder = Callable[[Any, HttpRequest, str], list[SearchResult]]
 """What an app adds to the search box: (site, request, what was typed) -> results."""
+SitePage = tuple[str, str, Callable[..., Any]]
+"""What an app adds beside its models' pages: (path, URL name, view of a site and a request)."""
 LiveView = Generator[Ask, Any, HttpResponseBase]
 
 CLINIC_KEY = "clinic_id"
@@ -82,6 +84,7 @@ class SutureSite(UnfoldAdminSite):
     actions_on_top = True
     index_template = "suture/dashboard.html"
     finders: ClassVar[list[Finder]] = []
+    pages: ClassVar[list[SitePage]] = []
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -121,7 +124,8 @@ class SutureSite(UnfoldAdminSite):
     def get_urls(self) -> list[URLPattern | URLResolver]:
         """Django's, less `r/<type>/<id>/`, which names objects of any clinic."""
         load_admins()
-        return [url for url in super().get_urls() if getattr(url, "name", None) != "view_on_site"]
+        own = [path(place, self.admin_view(partial(view, self)), name=name) for place, name, view in self.pages]
+        return own + [url for url in super().get_urls() if getattr(url, "name", None) != "view_on_site"]
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """allauth signs in; who is signed in and has no place here is told so."""
@@ -173,8 +177,7 @@ class AgencySite(SutureSite):
         return person(request).agency_role
 
     def before(self, request: HttpRequest) -> HttpResponse | None:
-        is_hijacked = bool(request.session.get("hijack_history"))
-        if is_hijacked or is_mfa_enabled(request.user):
+        if is_mfa_enabled(request.user):
             return None
         return redirect("mfa_index")
 

@@ -5,6 +5,7 @@ since only the owner may empty the tables, and a test that rolls back names neit
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -153,6 +154,24 @@ def sign_in(user: User, *, second_factor: bool = True) -> Client:
         Authenticator.objects.get_or_create(user=user, type=Authenticator.Type.TOTP, defaults={"data": {"secret": "-"}})
     client = Client()
     client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    return client
+
+
+def sign_in_lately(user: User) -> Client:
+    """The same, having just proved who they are."""
+    client = sign_in(user)
+    session = client.session
+    session["account_authentication_methods_user"] = session["_auth_user_id"]
+    session["account_authentication_methods"] = [{"method": "password", "at": time.time(), "reauthenticated": True}]
+    session.save()
+    return client
+
+
+def begin_acting(staff: User, other: User, clinic: Tenant, reason: str = "Ticket 7: her list is empty") -> Client:
+    """A browser in which one of the agency's people acts as somebody of a clinic."""
+    client = sign_in_lately(staff)
+    answer = client.post("/acting/begin/", {"user_pk": other.pk, "clinic": clinic.pk, "reason": reason})
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/clinic/")
     return client
 
 

@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import slugify
 
-from integrations.admin.setup import SetupAdmin, clinic_of, in_one_clinic, is_fresh, may_ask, prove_yourself, said
+from integrations.admin.setup import SetupAdmin, clinic_of, in_one_clinic, may_ask, said
 from integrations.admin.words import flow_name
 from integrations.connectors import CONNECTORS
 from integrations.connectors.base import Connector, Probe
@@ -26,6 +26,7 @@ from integrations.services.connections import test_connection
 from integrations.services.quota import share_used
 from tenants.admin import EDITORS
 from tenants.models import AGENCY_ROLES, Tenant
+from tenants.signin import is_fresh, prove_yourself
 from tenants.sites import LiveView, agency_site, clinic_site, live_view
 from tenants.walls import app_now, narrow_to
 

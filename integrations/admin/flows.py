@@ -12,6 +12,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
+from integrations.admin import trends
 from integrations.admin.backfills import history_tab
 from integrations.admin.flow_blueprint import blueprint_tab
 from integrations.admin.flow_edits import fields_tab, settings_tab
@@ -43,6 +44,7 @@ from integrations.flows import FLOW_KINDS
 from integrations.models import DeliveryState, Flow, FlowRevision, Mode, Run
 from integrations.services import configuration, freshness
 from integrations.services.configuration import WRITING, By, Refused
+from integrations.services.meters import days_of, today_of
 from tenants.admin import EDITORS
 from tenants.models import AGENCY_ROLES
 from tenants.sites import LiveView, agency_site, clinic_site, live_view
@@ -157,7 +159,12 @@ class FlowAdmin(SetupAdmin):
         flow = page.flow
         now = app_now()
         runs = list(Run.objects.filter(flow=flow).order_by("-started_at")[:RUNS_SHOWN])
+        today = today_of(flow.tenant, now)
+        first = today - trends.SHOWN
+        drawn = trends.trends_of(days_of(flow.tenant, first, today, now), first, today, flow.pk)
         return {
+            "trends": drawn,
+            "table": trends.table_of(drawn),
             "waiting": flow.waiting_n,
             "held": flow.held_n,
             "behind": behind(flow, now),

@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import path
 
 from integrations.admin.records import Cell, Choice, Column, Empty, RecordAdmin, badge
-from integrations.admin.setup import is_fresh, may_ask, prove_yourself
+from integrations.admin.setup import may_ask
 from integrations.admin.words import flow_name, name_of_flow
 from integrations.messages import message
 from integrations.models import Alert, AlertHook, Call, HookPost, Incident, PostState
@@ -24,6 +24,7 @@ from integrations.services.mails import vendor_name
 from tenants.middleware import person
 from tenants.models import Role, Tenant
 from tenants.services import record_audit
+from tenants.signin import is_fresh, prove_yourself
 from tenants.sites import LiveView, agency_site, live_view
 from tenants.walls import app_now
 

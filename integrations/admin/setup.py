@@ -3,15 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from allauth.account.decorators import reauthentication_required
-from allauth.core.exceptions import ReauthenticationRequired
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import redirect
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.http import urlencode
 
 from integrations.messages import Message, message
 from integrations.services.configuration import By, Fault
@@ -46,7 +42,7 @@ class SetupAdmin(TenantModelAdmin):
 
     def by(self, request: HttpRequest) -> By:
         who = person(request)
-        return By(who.actor, str(self.role(request) or ""), who.user_id)
+        return By(who.actor, str(self.role(request) or ""), who.user_id, who.acted_by)
 
     def is_agency(self, request: HttpRequest) -> bool:
         return self.role(request) in AGENCY_ROLES
@@ -83,20 +79,6 @@ class SetupAdmin(TenantModelAdmin):
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, template, whole, status=status)
-
-
-def is_fresh(request: HttpRequest) -> bool:
-    """Whether this person proved lately who they are. Ask it outside of a scope: it reads their second step."""
-    try:
-        reauthentication_required(lambda _: None)(request)
-    except ReauthenticationRequired:
-        return False
-    return True
-
-
-def prove_yourself(url: str) -> HttpResponseRedirect:
-    """To the page that asks for the password or the second step again, and from there to ``url``."""
-    return redirect(f"{reverse('account_reauthenticate')}?{urlencode({'next': url})}")
 
 
 def may_ask(request: HttpRequest, tenant_id: int) -> bool:

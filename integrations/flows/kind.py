@@ -81,6 +81,7 @@ class FlowKind:
     ``excludes`` the kinds that may not run between the same two connections, because both would master one thing.
     ``asks`` names, for a code that holds a record for want of a value, the source field that a person may fill in for it.
     ``start`` is the default of the flow's start, ``urgent`` whether it asks as often as the quota allows.
+    ``minutes_by_hand`` is how long a person takes to copy one record, unless the clinic says otherwise.
     """
 
     name: str
@@ -106,6 +107,7 @@ class FlowKind:
     excludes: tuple[str, ...] = ()
     start: str = "all"
     urgent: bool = False
+    minutes_by_hand: float = 2.0
 
     @property
     def marker(self) -> str:

@@ -19,6 +19,7 @@ from integrations.models.flow import Flow, FlowRevision, MappingRule, Mode, Seen
 from integrations.models.incident import AlertHook, HookPost, Incident, PostState
 from integrations.models.link import Link, LinkState
 from integrations.models.log import Action, Outcome, SyncLogEntry
+from integrations.models.meter import ConnectionDay, FlowDay, HandTime
 from integrations.models.proposal import Prediction, Proposal, ProposalState, Rehearsal, RehearsalState
 from integrations.models.quota import QuotaBudget
 from integrations.models.run import BUCKETS, Run, RunState
@@ -43,13 +44,16 @@ __all__ = [
     "Call",
     "Comment",
     "Connection",
+    "ConnectionDay",
     "ConnectionState",
     "Delivery",
     "DeliveryState",
     "Digest",
     "Flow",
+    "FlowDay",
     "FlowRevision",
     "Following",
+    "HandTime",
     "HookPost",
     "Incident",
     "Link",

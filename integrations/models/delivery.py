@@ -142,7 +142,7 @@ class Delivery(TenantModel):
                 name="delivery_by_bulk_run",
                 condition=models.Q(bulk_run__isnull=False),
             ),
-            models.Index(fields=["done_at"], name="delivery_done_age", condition=models.Q(state="done")),
+            models.Index(fields=["tenant", "done_at"], name="delivery_done", condition=models.Q(state="done")),
             models.Index(
                 fields=["tenant", "flow", "-done_at"],
                 include=["changed_at"],

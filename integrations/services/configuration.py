@@ -44,11 +44,13 @@ _NOT_SLUG = re.compile(r"[^a-z0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """Who changes something: the account's name, its role, and its id where a person did it."""
+    """Who changes something: the account's name, its role, and its id where a person did it; ``acted_by`` is who acted
+    as them."""
 
     actor: str
     role: str
     user_id: int | None = None
+    acted_by: str = ""
 
     @property
     def is_owner(self) -> bool:
@@ -586,7 +588,7 @@ def _freeze(flow: Flow, config: Config, note: str, by: By) -> None:
         number=flow.revision_number,
         config=config.as_json(),
         author_id=by.user_id,
-        note=note.strip()[:255],
+        note=" ".join(filter(None, (note.strip(), by.acted_by and f"(by {by.acted_by} in their name)")))[:255],
     )
 
 

@@ -13,7 +13,7 @@ from integrations.connectors import CONNECTORS
 from integrations.connectors.base import Account, Connector, Probe
 from integrations.core import errors
 from integrations.models import Alert, Call, Connection, ConnectionState, Flow
-from integrations.services import alerts
+from integrations.services import alerts, meters
 from integrations.services.jobs import RULES_MAY_KNOW
 from integrations.services.quota import open_gate
 from integrations.toolkit.http import Client, HttpClient
@@ -109,7 +109,7 @@ def _client(tenant_id: int, connection: Connection, *, interactive: bool, patien
         interactive=interactive,
         patience_s=settings.SUTURE_QUOTA_PATIENCE_S if patience_s is None else patience_s,
     )
-    return HttpClient(
+    client = HttpClient(
         vendor=connector.name,
         account=account.name,
         tenant_id=tenant_id,
@@ -124,6 +124,8 @@ def _client(tenant_id: int, connection: Connection, *, interactive: bool, patien
         current_tenant=lambda: getattr(current_scope(), "id", None),
         bounds=Bounds(settings.SUTURE_CONNECT_S, settings.SUTURE_READ_S, settings.SUTURE_CALL_S),
     )
+    meters.watch(tenant_id, connection.pk, client)
+    return client
 
 
 def _introduce(tenant_id: int, connection: Connection) -> Connection:

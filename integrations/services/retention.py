@@ -14,8 +14,10 @@ from integrations.models import (
     Assignment,
     BulkRun,
     Comment,
+    ConnectionDay,
     Delivery,
     DeliveryState,
+    FlowDay,
     Rerun,
     Run,
     RunState,
@@ -38,6 +40,8 @@ def remove_aged(tenant_id: int) -> dict[str, int]:
         "comments": _in_pages(tenant_id, _aged_comments),
         "assignments": _in_pages(tenant_id, _aged_assignments),
         "reruns": _in_pages(tenant_id, _aged_reruns),
+        "flow days": _in_pages(tenant_id, lambda: _aged_days(FlowDay)),
+        "connection days": _in_pages(tenant_id, lambda: _aged_days(ConnectionDay)),
     }
 
 
@@ -95,6 +99,12 @@ def _waiting_still() -> QuerySet[Delivery]:
 
 def _aged_reruns() -> QuerySet[Rerun]:
     return Rerun.objects.filter(finished_at__lt=app_now() - timedelta(days=settings.SUTURE_KEEP_RUN_DAYS))
+
+
+def _aged_days(model: type[FlowDay] | type[ConnectionDay]) -> QuerySet[Any]:
+    edge = app_now() - timedelta(days=settings.SUTURE_KEEP_METER_DAYS)
+    rows: QuerySet[Any] = model.objects.filter(day__lt=edge.date())
+    return rows
 
 
 def _in_pages(tenant_id: int, aged: Callable[[], QuerySet[Any]]) -> int:

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from integrations.flows import FLOW_KINDS
 from integrations.models import BUCKETS, Connection, ConnectionState, Flow, Mode, Run, RunState
-from integrations.services import bulk, connections, freshness, intake, pulse
+from integrations.services import bulk, connections, freshness, intake, meters, pulse
 from integrations.services.delivery import drain
 from integrations.services.schedule import BadSchedule, next_due
 from integrations.toolkit.http import Client
@@ -129,6 +129,7 @@ def sync(
             break
     _refresh(reports)
     _tell_requests(reports, openings)
+    meters.keep_calls()
     for report in reports:
         report.seconds = time.monotonic() - started
         report.older = _older(before[report.flow_id], _totals(report), report)

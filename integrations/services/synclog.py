@@ -6,6 +6,7 @@ from datetime import datetime
 from integrations.models import SyncLogEntry
 from tenants.walls import current_scope, insert_rows
 
+ACTOR_MAX = SyncLogEntry._meta.get_field("actor").max_length
 COLUMNS = (
     "at",
     "flow_id",
@@ -58,7 +59,7 @@ class Log:
                 list(fields),
                 duration_ms,
                 request_id[:120],
-                getattr(scope, "actor", ""),
+                getattr(scope, "actor", "")[:ACTOR_MAX],
             )
         )
 

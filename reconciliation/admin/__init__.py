@@ -1,5 +1,5 @@
 """The screens of reconciliation. Importing this package fills both sites."""
 
-from reconciliation.admin import mismatches, repairs, reports
+from reconciliation.admin import health, mismatches, repairs, reports
 
-__all__ = ["mismatches", "repairs", "reports"]
+__all__ = ["health", "mismatches", "repairs", "reports"]

@@ -22,10 +22,11 @@ from integrations.models import Alert, Incident, Link
 from integrations.vault import open_vault
 from tenants.bases import Wall
 from tenants.checks import walled_models
-from tenants.models import AgencyAuditEntry, Membership, Tenant
+from tenants.models import AgencyAuditEntry, Membership, Role, Tenant
+from tenants.services import add_member
 from tenants.sites import SITES, SutureSite, agency_site, clinic_site, load_admins
 from tenants.walls import app_now, system_tx, tenant_tx
-from tests.conftest import House, lift_wall_1, sign_in, wall_2_lifted
+from tests.conftest import House, begin_acting, lift_wall_1, sign_in, wall_2_lifted
 from tests.isolation.objects import build, canary
 from tests.isolation.pages import Ask, Page, all_pages, key_asks, list_asks, object_asks, site_pages
 
@@ -368,10 +369,36 @@ def test_what_has_no_place_on_a_site_is_not_registered() -> None:
 
 @pytest.mark.django_db
 def test_only_the_agency_may_act_as_somebody_else(house: House) -> None:
+    """AS21. The address of the package's own page is not there at all."""
+    for person in (house.olga, house.vik, house.nobody, house.rita):
+        for other in (house.ana, house.sam, house.olga, house.vik):
+            form = {"user_pk": other.pk, "clinic": house.harbour.pk, "reason": "to look at it"}
+            assert sign_in(person).post("/acting/begin/", form).status_code == 403
+            assert sign_in(person).post("/hijack/acquire/", form).status_code == 404
+
+
+@pytest.mark.django_db
+@pytest.mark.proof
+def test_who_acts_as_somebody_walks_within_that_clinic(house: House, rows: Any) -> None:
+    """AS21: Sam, who reaches Harbour alone, as Olga, who belongs to Ridge too."""
+    add_member(user_id=house.olga.pk, role=Role.CLINIC_MANAGER, tenant_id=house.ridge.pk)
+    client = begin_acting(house.sam, house.olga, house.harbour)
+    faults = Walk(house, clinic_site, "olga", client).faults(rows)
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.django_db
+def test_who_acts_as_somebody_of_two_clinics_reaches_the_one(house: House, rows: Any) -> None:
     """AS21."""
-    for person in (house.olga, house.vik, house.nobody):
-        response = sign_in(person).post("/hijack/acquire/", {"user_pk": house.ana.pk, "next": "/"})
-        assert response.status_code == 403
+    add_member(user_id=house.olga.pk, role=Role.CLINIC_MANAGER, tenant_id=house.ridge.pk)
+    client = begin_acting(house.sam, house.olga, house.harbour)
+    shown = "".join(
+        _plain(client.get(page.url())) for page in site_pages(clinic_site) if page.name.endswith("_changelist")
+    )
+    assert canary(house.harbour) in shown
+    assert canary(house.ridge) not in shown
+    assert client.post("/clinic/choose/", {"clinic": house.ridge.pk}).status_code == 403
+    assert client.get("/agency/").status_code in (302, 403)
 
 
 @pytest.mark.django_db
@@ -385,9 +412,6 @@ def test_rights_are_read_again_for_each_request(house: House, rows: Any) -> None
 
 @pytest.mark.django_db
 def test_someone_with_two_clinics_sees_one_at_a_time(house: House, rows: Any) -> None:
-    from tenants.models import Role
-    from tenants.services import add_member
-
     add_member(user_id=house.olga.pk, role=Role.CLINIC_VIEWER, tenant_id=house.ridge.pk)
     client = sign_in(house.olga)
     listed = "/clinic/tenants/auditentry/"

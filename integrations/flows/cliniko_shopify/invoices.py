@@ -221,6 +221,7 @@ def _where_wished(settings: Mapping[str, str]) -> Sequence[Rule]:
 INVOICES_TO_ORDERS = FlowKind(
     name="invoices-to-orders",
     label="Invoices become orders",
+    minutes_by_hand=4.0,
     source_vendor="cliniko",
     source=INVOICES,
     target_vendor="shopify",

@@ -131,6 +131,7 @@ def _company_told(fields: Mapping[str, Value], context: Context) -> Sequence[Not
 PATIENTS_TO_CUSTOMERS = FlowKind(
     name="patients-to-customers",
     label="Patients become customers",
+    minutes_by_hand=3.0,
     source_vendor="cliniko",
     source=PATIENTS,
     target_vendor="shopify",

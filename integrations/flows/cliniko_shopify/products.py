@@ -67,6 +67,7 @@ def _gone(context: Context) -> Mapping[str, Value] | Verdict:
 PRODUCTS_TO_PRODUCTS = FlowKind(
     name="products-to-products",
     label="Products become products",
+    minutes_by_hand=3.0,
     source_vendor="cliniko",
     source=CLINIKO_PRODUCTS,
     target_vendor="shopify",

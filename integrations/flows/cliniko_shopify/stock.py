@@ -47,6 +47,7 @@ def _nowhere(fields: Mapping[str, Value], _: Context) -> Verdict | None:
 STOCK_TO_INVENTORY = FlowKind(
     name="stock-to-inventory",
     label="Stock levels become inventory",
+    minutes_by_hand=1.0,
     source_vendor="cliniko",
     source=STOCK,
     target_vendor="shopify",

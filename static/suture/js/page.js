@@ -20,6 +20,12 @@
     show();
   }
 
+  // paper: the page has a style of its own for it
+  for (const button of all("[data-print]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => window.print());
+  }
+
   // what unfold makes clickable without a button or a link is reached and pressed by keyboard, too
   const plain = "[x-on\\:click]:not(a[href], button, input, select, textarea, #changelist-filter-close, h3)";
   const reach = (root) => {

@@ -11,7 +11,7 @@ RERUN = ("SELECT (id, tenant_id, series, state, code, not_before)",)
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('integrations', '0011_incidents'),
+        ('integrations', '0013_blueprints'),
         ('tenants', '0002_walls'),
     ]
 

@@ -33,7 +33,7 @@ GRANTS = (
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('integrations', '0016_desk'),
+        ('integrations', '0014_desk'),
         ('tenants', '0002_walls'),
     ]
 
