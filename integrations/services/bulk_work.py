@@ -29,9 +29,13 @@ _PAGE = f"""
 SELECT {COLUMNS}, d.bulk_line, d.singly, d.sealed_target FROM integrations_delivery d
 WHERE d.bulk_run_id = %(bulk_run)s AND d.id > %(after)s ORDER BY d.id LIMIT %(page)s
 """  # noqa: S608 - constants only
+# One by one (OFFSET 0): a run's rows come and go by the ten thousand, and old statistics would have all of them read.
 _THESE = f"""
-SELECT {COLUMNS}, d.bulk_line, d.singly, d.sealed_target FROM integrations_delivery d
-WHERE d.bulk_run_id = %(bulk_run)s AND {{column}} = ANY(%(these)s) ORDER BY d.id
+SELECT {COLUMNS}, d.bulk_line, d.singly, d.sealed_target FROM unnest(%(these)s::bigint[]) AS asked(one)
+CROSS JOIN LATERAL (
+    SELECT * FROM integrations_delivery
+    WHERE tenant_id = %(tenant)s AND bulk_run_id = %(bulk_run)s AND {{column}} = one AND {{column}} IS NOT NULL OFFSET 0
+) AS d ORDER BY d.id
 """  # noqa: S608 - constants only
 _KEEP = """
 UPDATE integrations_delivery d SET sealed_target = kept.sealed, target_key = kept.key, bulk_line = NULL
@@ -118,14 +122,14 @@ class Work:
             after = items[-1].pk
 
     def at_lines(self, lines: Sequence[int]) -> list[Item]:
-        return self._load(_THESE.format(column="d.bulk_line"), these=list(lines))
+        return self._load(_THESE.format(column="bulk_line"), these=list(lines))
 
     def by_ids(self, ids: Sequence[int]) -> list[Item]:
-        return self._load(_THESE.format(column="d.id"), these=list(ids))
+        return self._load(_THESE.format(column="id"), these=list(ids))
 
     def _load(self, statement: str, **given: Any) -> list[Item]:
         with self.tx(), database.cursor() as cursor:
-            cursor.execute(statement, {"bulk_run": self.run.pk, **given})
+            cursor.execute(statement, {"tenant": self.job.tenant_id, "bulk_run": self.run.pk, **given})
             rows = cursor.fetchall()
         return [self._item(row) for row in rows]
 
