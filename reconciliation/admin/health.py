@@ -173,11 +173,8 @@ def _one(site: SutureSite, request: HttpRequest, clinic: Tenant) -> HttpResponse
             (flow_name(flow), field_words(FLOW_KINDS[flow.kind], name) if name else "The record as a whole", *rest)
             for flow, name, *rest in seen.drift
         ],
-        "ages": [words for words, _ in health.AGES],
-        "held": [
-            (who, [(words, count) for (words, _), count in zip(health.AGES, counts, strict=True)], together)
-            for who, counts, together in seen.held
-        ],
+        "ages": health.AGES,
+        "held": [(who, list(zip(health.AGES, counts, strict=True)), together) for who, counts, together in seen.held],
         "outages": [
             (one, message(one.code).sentence, lasted(one.lasted)) for one in seen.outages[: health.ALERTS_SHOWN]
         ],
@@ -188,7 +185,7 @@ def _one(site: SutureSite, request: HttpRequest, clinic: Tenant) -> HttpResponse
             for one in seen.uses
         ],
         "usage": _usage(seen),
-        "signed": seen.signed if role is not Role.CLINIC_VIEWER else None,
+        "decided": seen.decided if role is not Role.CLINIC_VIEWER else None,
         **_months(site, latest, slug, month),
     }
     return _page(site, request, "one", context)
