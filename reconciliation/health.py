@@ -363,10 +363,11 @@ class Usage:
     loaded: int
 
 
-def usage(month: Month) -> list[Usage]:
-    """Of every flow of the clinics in scope that did something, by the days that are kept: up to yesterday."""
+def usage(month: Month, clinic: Tenant | None = None) -> list[Usage]:
+    """Of every flow of the clinic, or of all in scope, that did something, by the days that are kept: up to yesterday."""
+    of_clinic = Q(tenant_id=clinic.pk) if clinic else Q()
     rows = (
-        FlowDay.objects.filter(day__gte=month.first, day__lte=month.last)
+        FlowDay.objects.filter(of_clinic, day__gte=month.first, day__lte=month.last)
         .values("tenant__name", "flow__name", "flow__kind", "flow_id")
         .annotate(
             sum_read=Sum("read"), sum_loaded=Sum("loaded"), wrote=Sum("created") + Sum("updated") + Sum("archived")

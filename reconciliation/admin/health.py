@@ -56,9 +56,8 @@ def usage_view(site: SutureSite, request: HttpRequest) -> HttpResponse:
     clinic = _clinic_of(site, request)
     now = app_now()
     month = Month.read(request.GET.get("month", ""), latest=Month.of(now.date()))
-    found = [one for one in health.usage(month) if clinic is None or one.clinic == clinic.name]
     lines = [list(USAGE_HEAD)]
-    for one in found:
+    for one in health.usage(month, clinic):
         name, flow, *rest = map(str, astuple(one))
         lines.append([safe_cell(name), safe_cell(flow), month.key, *rest])
     name = f"usage-{clinic.slug}-{month.key}" if clinic else f"usage-{month.key}"
