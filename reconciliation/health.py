@@ -32,18 +32,27 @@ OWNERS = {
     Owner.VENDOR: "The vendor",
     Owner.SYSTEM: "Suture's makers",
 }
-AGES = (("Under a day", 1), ("1 to 7 days", 7), ("8 to 28 days", 28), ("Older", None))
-ALERTS_SHOWN = SIGNED_SHOWN = FIELDS_SHOWN = 20
-SIGNED = {
-    "digest.signed": "Signed off what was open",
-    "flow.mode": "Changed a flow's mode",
-    "flow.configured": "Changed rules or settings",
-    "flow.mass_change_approved": "Let a mass change through",
-    "connection.field_released": "Released a field",
-    "delivery.ignored": "Left records alone",
-    "acting.begun": "Acted as somebody of the clinic",
-}
-"""What somebody decided, by the audit's word for it."""
+AGES = ("Under a day", "1 to 7 days", "8 to 28 days", "Older")
+ALERTS_SHOWN = DECISIONS_SHOWN = FIELDS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What somebody decided: the audit's word for it, and ours."""
+
+    action: str
+    words: str
+
+
+DECISIONS = (
+    Audited("digest.signed", "Signed off what was open"),
+    Audited("flow.mode", "Changed a flow's mode"),
+    Audited("flow.configured", "Changed rules or settings"),
+    Audited("flow.mass_change_approved", "Let a mass change through"),
+    Audited("connection.field_released", "Released a field"),
+    Audited("delivery.ignored", "Left records alone"),
+    Audited("acting.begun", "Acted as somebody of the clinic"),
+)
 
 _HELD = """
 SELECT code, CASE WHEN held_at > %(now)s - interval '1 day' THEN 0 WHEN held_at > %(now)s - interval '7 days' THEN 1
@@ -153,7 +162,7 @@ class Health:
     outages: list[Outage] = field(default_factory=list)
     alerts: int = 0
     alerts_before: int = 0
-    signed: list[tuple[AuditEntry, str]] = field(default_factory=list)
+    decided: list[tuple[AuditEntry, str]] = field(default_factory=list)
 
     @property
     def total(self) -> Day:
@@ -220,7 +229,7 @@ def look(clinic: Tenant, month: Month, now: datetime) -> Health:
     health.drift = _drift(clinic, month, {flow.pk: flow for flow in flows})
     health.held = _held(clinic, now)
     health.outages, health.alerts, health.alerts_before = _outages(clinic, month, connections, now)
-    health.signed = _signed(clinic, month)
+    health.decided = _decided(clinic, month)
     return health
 
 
@@ -330,10 +339,11 @@ def _outages(
     return outages, told, told_before
 
 
-def _signed(clinic: Tenant, month: Month) -> list[tuple[AuditEntry, str]]:
+def _decided(clinic: Tenant, month: Month) -> list[tuple[AuditEntry, str]]:
     start, end = month.bounds(clinic.time_zone)
-    rows = AuditEntry.objects.filter(tenant_id=clinic.pk, at__gte=start, at__lt=end, action__in=SIGNED)
-    return [(row, SIGNED[row.action]) for row in rows.order_by("-at")[:SIGNED_SHOWN]]
+    words = {decision.action: decision.words for decision in DECISIONS}
+    rows = AuditEntry.objects.filter(tenant_id=clinic.pk, at__gte=start, at__lt=end, action__in=words)
+    return [(row, words[row.action]) for row in rows.order_by("-at")[:DECISIONS_SHOWN]]
 
 
 # What is paid for (C23)
@@ -353,10 +363,11 @@ class Usage:
     loaded: int
 
 
-def usage(month: Month) -> list[Usage]:
-    """Of every flow of the clinics in scope that did something, by the days that are kept: up to yesterday."""
+def usage(month: Month, clinic: Tenant | None = None) -> list[Usage]:
+    """Of every flow of the clinic, or of all in scope, that did something, by the days that are kept: up to yesterday."""
+    of_clinic = Q(tenant_id=clinic.pk) if clinic else Q()
     rows = (
-        FlowDay.objects.filter(day__gte=month.first, day__lte=month.last)
+        FlowDay.objects.filter(of_clinic, day__gte=month.first, day__lte=month.last)
         .values("tenant__name", "flow__name", "flow__kind", "flow_id")
         .annotate(
             sum_read=Sum("read"), sum_loaded=Sum("loaded"), wrote=Sum("created") + Sum("updated") + Sum("archived")

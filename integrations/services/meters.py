@@ -50,9 +50,10 @@ GROUP BY flow_id
 
 _CALLS = """
 INSERT INTO integrations_connectionday (tenant_id, connection_id, day, calls)
-SELECT c.tenant_id, c.id, (app_now() AT TIME ZONE %(zone)s)::date, told.calls
+SELECT c.tenant_id, c.id, (app_now() AT TIME ZONE t.time_zone)::date, told.calls
 FROM unnest(%(connections)s::bigint[], %(calls)s::int[]) AS told(id, calls)
 JOIN integrations_connection c ON c.id = told.id AND c.tenant_id = %(clinic)s
+JOIN tenants_tenant t ON t.id = c.tenant_id
 ON CONFLICT (tenant_id, day, connection_id) DO UPDATE SET calls = integrations_connectionday.calls + excluded.calls
 """
 
@@ -253,7 +254,6 @@ def _add_calls(tenant_id: int, group: Sequence[_Watched]) -> None:
     for one in group:
         calls, one.kept = one.client.calls - one.kept, one.client.calls
         by_connection[one.connection_id] = by_connection.get(one.connection_id, 0) + calls
-    zone = Tenant.objects.get(pk=tenant_id).time_zone
     with tenant_tx(tenant_id, reason="meters"), database.cursor() as cursor:
         connections, made = list(by_connection), list(by_connection.values())
-        cursor.execute(_CALLS, {"clinic": tenant_id, "zone": zone, "connections": connections, "calls": made})
+        cursor.execute(_CALLS, {"clinic": tenant_id, "connections": connections, "calls": made})

@@ -57,9 +57,8 @@ def usage_view(site: SutureSite, request: HttpRequest) -> HttpResponse:
     clinic = _clinic_of(site, request)
     now = app_now()
     month = Month.read(request.GET.get("month", ""), latest=Month.of(now.date()))
-    found = [one for one in health.usage(month) if clinic is None or one.clinic == clinic.name]
     lines = [list(USAGE_HEAD)]
-    for one in found:
+    for one in health.usage(month, clinic):
         name, flow, *rest = map(str, astuple(one))
         lines.append([safe_cell(name), safe_cell(flow), month.key, *rest])
     name = f"usage-{clinic.slug}-{month.key}" if clinic else f"usage-{month.key}"
@@ -174,11 +173,8 @@ def _one(site: SutureSite, request: HttpRequest, clinic: Tenant) -> HttpResponse
             (flow_name(flow), field_words(FLOW_KINDS[flow.kind], name) if name else "The record as a whole", *rest)
             for flow, name, *rest in seen.drift
         ],
-        "ages": [words for words, _ in health.AGES],
-        "held": [
-            (who, [(words, count) for (words, _), count in zip(health.AGES, counts, strict=True)], together)
-            for who, counts, together in seen.held
-        ],
+        "ages": health.AGES,
+        "held": [(who, list(zip(health.AGES, counts, strict=True)), together) for who, counts, together in seen.held],
         "outages": [
             (one, message(one.code).sentence, lasted(one.lasted)) for one in seen.outages[: health.ALERTS_SHOWN]
         ],
@@ -189,7 +185,7 @@ def _one(site: SutureSite, request: HttpRequest, clinic: Tenant) -> HttpResponse
             for one in seen.uses
         ],
         "usage": _usage(seen),
-        "signed": seen.signed if role is not Role.CLINIC_VIEWER else None,
+        "decided": seen.decided if role is not Role.CLINIC_VIEWER else None,
         **_months(site, latest, slug, month),
     }
     return _page(site, request, "one", context)

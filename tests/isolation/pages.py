@@ -78,6 +78,13 @@ def key_asks(page: Page, keys: Iterable[str], clinic: str) -> Iterator[Ask]:
             yield Ask("AS14", "POST", page.url(), {"key": key, **more})
 
 
+def clinic_asks(page: Page, clinic: str) -> Iterator[Ask]:
+    """What to ask of a page that shows a clinic's month: another clinic's, and all the same with its minutes set."""
+    for month in ("", "2026-03"):
+        yield Ask("AS8", "GET", f"{page.url()}?{urlencode({'clinic': clinic, 'month': month})}")
+    yield Ask("AS14", "POST", f"{page.url()}?{urlencode({'clinic': clinic})}", {"minutes-patients-to-customers": "7"})
+
+
 def _filled(page: Page, key: int) -> dict[str, object]:
     """A form with something in every field, formset ids included."""
     if page.admin is None:

@@ -18,7 +18,7 @@ from django.db import connection, models, transaction
 from django.http import HttpResponseBase
 from django.test import Client
 
-from integrations.models import Alert, Incident, Link
+from integrations.models import Alert, FlowDay, Incident, Link
 from integrations.vault import open_vault
 from tenants.bases import Wall
 from tenants.checks import walled_models
@@ -28,7 +28,7 @@ from tenants.sites import SITES, SutureSite, agency_site, clinic_site, load_admi
 from tenants.walls import app_now, system_tx, tenant_tx
 from tests.conftest import House, begin_acting, lift_wall_1, sign_in, wall_2_lifted
 from tests.isolation.objects import build, canary
-from tests.isolation.pages import Ask, Page, all_pages, key_asks, list_asks, object_asks, site_pages
+from tests.isolation.pages import Ask, Page, all_pages, clinic_asks, key_asks, list_asks, object_asks, site_pages
 
 load_admins()
 
@@ -63,6 +63,7 @@ def rows(walls: str, house: House) -> dict[type[models.Model], dict[str, int]]:
     for clinic in (house.harbour, house.ridge):
         with tenant_tx(clinic.pk):
             open_vault(clinic.pk)  # a clinic has its data key since its first credentials were sealed
+        build(FlowDay, clinic, made["harbour" if clinic == house.harbour else "ridge"])
     return {model: {who: _key(model, getattr(house, who), house, made[who]) for who in made} for model in registered()}
 
 
@@ -136,6 +137,9 @@ class Walk:
                 found += self._faults(Ask("AS22", "POST", page.url()))
                 if page.name.endswith("_link_explain"):
                     for ask in key_asks(page, (canary(self.house.ridge), self.ridges_key), self.house.ridge.slug):
+                        found += self._faults(ask)
+                if page.name in {f"{self.site.name}:health", f"{self.site.name}:usage"}:
+                    for ask in clinic_asks(page, self.house.ridge.slug):
                         found += self._faults(ask)
         for model, admin in self.site._registry.items():
             for ask in list_asks(admin, self.site, key=rows[model]["ridge"], word=canary(self.house.ridge)):

@@ -187,6 +187,14 @@ def test_a_right_taken_away_ends_it_at_the_next_page(house: House) -> None:
     assert "_auth_user_id" not in gone.session
 
 
+def test_a_session_that_the_package_alone_made_is_nobodys(house: House) -> None:
+    client = sign_in(house.olga)
+    session = client.session
+    session["hijack_history"] = [str(house.ana.pk)]
+    session.save()
+    assert client.get("/clinic/").status_code == 302
+
+
 def test_the_members_page_leads_there_for_the_agency_alone(house: House) -> None:
     agency = sign_in_lately(house.ana)
     listed = agency.get("/agency/tenants/membership/").content.decode()
@@ -195,6 +203,10 @@ def test_the_members_page_leads_there_for_the_agency_alone(house: House) -> None
     asked = agency.get(f"/agency/tenants/membership/{member.pk}/act/").content.decode()
     assert "olga@example.test" in asked
     assert "30 minutes" in asked
+    clinic_page = agency.get("/agency/?clinic=harbour-physio")
+    people = agency.get(clinic_page.context["members_url"]).content.decode()
+    assert "olga@example.test" in people
+    assert "rita@example.test" not in people
     ana = Membership.objects.of_user(house.sam.pk).get()
     assert agency.get(f"/agency/tenants/membership/{ana.pk}/act/").status_code == 403
     assert "/act/" not in sign_in(house.olga).get("/clinic/tenants/membership/").content.decode()
