@@ -124,7 +124,7 @@ def _client(tenant_id: int, connection: Connection, *, interactive: bool, patien
         current_tenant=lambda: getattr(current_scope(), "id", None),
         bounds=Bounds(settings.SUTURE_CONNECT_S, settings.SUTURE_READ_S, settings.SUTURE_CALL_S),
     )
-    meters.watch(tenant_id, connection.pk, client)
+    meters.watch(connection.pk, client)
     return client
 
 

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Protocol
@@ -14,7 +14,7 @@ from django.db.models import Max
 
 from integrations.models import FlowDay
 from tenants.models import Tenant
-from tenants.walls import app_now, insert_rows, tenant_tx
+from tenants.walls import app_now, insert_rows, system_tx, tenant_tx
 
 STEP = 1.1
 """Each step of waiting ends this much later than the one before; a percentile is at most a tenth too long."""
@@ -49,12 +49,12 @@ GROUP BY flow_id
 """
 
 _CALLS = """
-INSERT INTO integrations_connectionday (tenant_id, connection_id, day, calls)
+INSERT INTO integrations_connectionday AS d (tenant_id, connection_id, day, calls)
 SELECT c.tenant_id, c.id, (app_now() AT TIME ZONE t.time_zone)::date, told.calls
 FROM unnest(%(connections)s::bigint[], %(calls)s::int[]) AS told(id, calls)
-JOIN integrations_connection c ON c.id = told.id AND c.tenant_id = %(clinic)s
-JOIN tenants_tenant t ON t.id = c.tenant_id
-ON CONFLICT (tenant_id, day, connection_id) DO UPDATE SET calls = integrations_connectionday.calls + excluded.calls
+JOIN integrations_connection c ON c.id = told.id JOIN tenants_tenant t ON t.id = c.tenant_id
+ORDER BY c.id
+ON CONFLICT (tenant_id, day, connection_id) DO UPDATE SET calls = d.calls + excluded.calls
 """
 
 
@@ -217,7 +217,6 @@ class Calling(Protocol):
 
 @dataclass(slots=True)
 class _Watched:
-    tenant_id: int
     connection_id: int
     client: Calling
     kept: int
@@ -231,29 +230,21 @@ class _Clients(threading.local):
 _clients = _Clients()
 
 
-def watch(tenant_id: int, connection_id: int, client: Calling) -> None:
+def watch(connection_id: int, client: Calling) -> None:
     """Counts what this client asks from now on. What the thread's earlier ones asked is kept first."""
     keep_calls()
-    _clients.watched.append(_Watched(tenant_id, connection_id, client, client.calls))
+    _clients.watched.append(_Watched(connection_id, client, client.calls))
 
 
 def keep_calls() -> None:
     """Adds the requests made since to their connections' day, and lets go of clients that made none. Outside of any scope;
     a killed process forgets the last task's."""
-    news: dict[int, list[_Watched]] = {}
+    _clients.watched = [one for one in _clients.watched if one.client.calls > one.kept]
+    if not _clients.watched:
+        return
+    made: dict[int, int] = {}
     for one in _clients.watched:
-        if one.client.calls > one.kept:
-            news.setdefault(one.tenant_id, []).append(one)
-    _clients.watched = [one for group in news.values() for one in group]
-    for tenant_id, group in news.items():
-        _add_calls(tenant_id, group)
-
-
-def _add_calls(tenant_id: int, group: Sequence[_Watched]) -> None:
-    by_connection: dict[int, int] = {}
-    for one in group:
         calls, one.kept = one.client.calls - one.kept, one.client.calls
-        by_connection[one.connection_id] = by_connection.get(one.connection_id, 0) + calls
-    with tenant_tx(tenant_id, reason="meters"), database.cursor() as cursor:
-        connections, made = list(by_connection), list(by_connection.values())
-        cursor.execute(_CALLS, {"clinic": tenant_id, "connections": connections, "calls": made})
+        made[one.connection_id] = made.get(one.connection_id, 0) + calls
+    with system_tx("meters"), database.cursor() as cursor:
+        cursor.execute(_CALLS, {"connections": list(made), "calls": list(made.values())})

@@ -34,7 +34,8 @@ load_admins()
 
 ABSENT = 987_654_321
 ADMITTED = (("sam", agency_site), ("olga", clinic_site), ("vik", clinic_site))
-WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE)\b(?! .*django_session)", re.IGNORECASE)
+# A page that asks a vendor counts its requests.
+WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE)\b(?! .*(django_session|integrations_connectionday))", re.IGNORECASE)
 WAYS = [
     "both",
     pytest.param("wall_1", marks=pytest.mark.proof),

@@ -128,10 +128,10 @@ def test_requests_are_counted_for_their_connection_and_day(house: House, flow: F
         calls = 3
 
     client = Client()
-    meters.watch(flow.tenant_id, flow.source_id, client)
+    meters.watch(flow.source_id, client)
     client.calls = 10
     other = Client()
-    meters.watch(flow.tenant_id, flow.target_id, other)
+    meters.watch(flow.target_id, other)
     client.calls, other.calls = 11, 5
     meters.keep_calls()
     meters.keep_calls()
