@@ -5,7 +5,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python manage.py
 STAMP := .venv/installed
 TEST_STAMP := .venv/installed-dev
-WORKERS ?= 2
+WORKERS ?= 4
 ARGS ?=
 
 # pip's own progress bar is shown; hashes are compulsory.

@@ -10,11 +10,13 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from django.contrib.auth.models import User
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from tenants.models import Tenant
-from tenants.walls import tenant_tx
+from integrations.models import Blueprint, Rollout
+from tenants.models import Agency, Tenant
+from tenants.walls import agency_tx, tenant_tx
 
 MORE: Mapping[str, Mapping[str, Any]] = {
     "integrations.Connection": {"vendor": "cliniko", "account": ""},
@@ -39,6 +41,15 @@ def build(model: type[models.Model], tenant: Tenant, made: dict[type[models.Mode
     """A saved row, with the rows it needs; those in `made` are used again and added to."""
     with tenant_tx(tenant.pk, actor=canary(tenant)):
         return _build(model, tenant, {} if made is None else made)
+
+
+def rows_above(tenant: Tenant, user: User) -> dict[type[models.Model], Any]:
+    """What rows of clinics may refer to and is no clinic's: the agency, a person, and the agency's own rows."""
+    made: dict[type[models.Model], Any] = {Agency: tenant.agency, User: user}
+    with agency_tx([tenant.pk], actor="test", reason="test"):
+        for model in (Blueprint, Rollout):
+            _build(model, tenant, made)
+    return made
 
 
 def _build(model: type[models.Model], tenant: Tenant, made: dict[type[models.Model], Any]) -> Any:

@@ -9,7 +9,7 @@ from django.db import IntegrityError, ProgrammingError, connection, models
 from tenants.operations import key_name
 from tenants.walls import TenantForeignKey, agency_tx, tenant_tx
 from tests.conftest import House
-from tests.isolation.objects import build
+from tests.isolation.objects import build, rows_above
 
 pytestmark = pytest.mark.django_db
 
@@ -45,8 +45,9 @@ def test_each_key_is_a_pair_that_holds_at_once(model: type[models.Model], field:
 @pytest.mark.parametrize(("model", "field"), KEYS, ids=name_of)
 def test_a_foreign_parent_is_refused_below_the_application(house: House, model: type[models.Model], field: Any) -> None:
     """By its key, or, in a table that may only be added to, before that."""
-    theirs = build(field.related_model, house.ridge)
-    row = build(model, house.harbour)
+    above = rows_above(house.harbour, house.olga)
+    theirs = build(field.related_model, house.ridge, {**above})
+    row = build(model, house.harbour, {**above})
     both = [house.harbour.pk, house.ridge.pk]
     with (
         pytest.raises((IntegrityError, ProgrammingError), match=r"same_tenant|permission denied"),
