@@ -165,7 +165,7 @@ def test_an_estimate_reckons_with_both_limits(shown: Theatre):
     shown.patients(1, prefix="new")
     shown.pass_over()  # both accounts are known by now
     with system_tx("test"):
-        QuotaBudget.objects.filter(vendor="cliniko").update(amount=50.0, per_s=1.0, capacity=0.0)
+        QuotaBudget.objects.filter(vendor="cliniko").update(amount=3000.0, per_s=60.0, capacity=0.0)
         QuotaBudget.objects.filter(vendor="shopify").update(amount=2.0, per_s=1.0, capacity=20.0)
     told = backfill.estimate(shown.tenant.pk, shown.flow_id, client=shown._client("practice"))
     assert told.records == 5
