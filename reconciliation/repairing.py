@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from django.conf import settings
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 
 from integrations.core import errors
 from integrations.core.values import Value, in_words
 from integrations.models import IN_FLIGHT, Call, Connection, Delivery, DeliveryState
-from integrations.services import connections, foresight
+from integrations.services import connections, foresight, leases
 from integrations.services.batch import Clients
 from integrations.services.jobs import Job, load_job
 from integrations.toolkit.http import Client
@@ -54,11 +54,7 @@ def run_slice(
 def _claim(repair_id: int) -> Repair | None:
     """Takes the repair's lease by one conditional update. One that crashed too often is given up instead."""
     now = app_now()
-    free = (
-        Repair.objects.filter(pk=repair_id, state__in=AT_WORK).exclude(lease_until__gt=now).exclude(not_before__gt=now)
-    )
-    lease = now + timedelta(seconds=settings.SUTURE_LEASE_S)
-    if not free.update(lease_until=lease, fence=F("fence") + 1, crashes=F("crashes") + 1):
+    if not leases.claim(Repair.objects.filter(pk=repair_id, state__in=AT_WORK), now):
         return None
     repair: Repair = Repair.objects.get(pk=repair_id)
     if repair.crashes > settings.SUTURE_CRASH_TRIES:
@@ -122,7 +118,7 @@ class Work:
             setattr(self.repair, name, value)
 
     def _extend(self) -> None:
-        self.save(lease_until=app_now() + timedelta(seconds=settings.SUTURE_LEASE_S), code="", crashes=0)
+        self.save(lease_until=leases.lease_end(app_now()), code="", crashes=0)
 
     def interrupted(self, error: errors.SyncError) -> Slice:
         """Lets the repair go, and tells the connection that was asked what happened."""

@@ -17,7 +17,7 @@ from django.db.models import F
 from integrations.connectors.base import Page
 from integrations.core import errors
 from integrations.models import Call, Connection, Flow, Mode
-from integrations.services import connections
+from integrations.services import connections, leases
 from integrations.services.desk import Refused
 from integrations.services.haul import ReadingAhead
 from integrations.services.intake import HAUL_ROWS, HAUL_S, WORTH_READING_AHEAD
@@ -112,22 +112,13 @@ def run_slice(
 def _claim(report_id: int) -> Report | None:
     """Takes the report's lease by one conditional update. One that crashed too often fails instead."""
     now = app_now()
-    free = (
-        Report.objects.filter(pk=report_id, state=ReportState.RUNNING)
-        .exclude(lease_until__gt=now)
-        .exclude(not_before__gt=now)
-    )
-    if not free.update(lease_until=_lease(now), fence=F("fence") + 1, crashes=F("crashes") + 1):
+    if not leases.claim(Report.objects.filter(pk=report_id, state=ReportState.RUNNING), now):
         return None
     report: Report = Report.objects.get(pk=report_id)
     if report.crashes > settings.SUTURE_CRASH_TRIES:
         _end(report, ReportState.FAILED, "internal.run_crashes", now)
         return None
     return report
-
-
-def _lease(now: datetime) -> datetime:
-    return now + timedelta(seconds=settings.SUTURE_LEASE_S)
 
 
 def _end(report: Report, state: ReportState, code: str, now: datetime) -> None:
@@ -227,7 +218,7 @@ class Work:
         """The place of a page that is done; ``after`` is the phase that follows the last one."""
         if place is None and after is not None:
             changes["phase"] = after
-        self.save(place=place, crashes=0, code="", lease_until=_lease(app_now()), **changes)
+        self.save(place=place, crashes=0, code="", lease_until=leases.lease_end(app_now()), **changes)
 
     def _client(self, connection: Connection) -> Client:
         self.asked = connection

@@ -69,9 +69,6 @@ class DigestAdmin(RecordAdmin):
     detail_template = "admin/integrations/digest/detail.html"
     empty = Empty("No digest yet", "Each Monday morning the clinic's managers are told what waits, by mail and here.")
 
-    def list_context(self, request: HttpRequest, cl: Any) -> dict[str, Any]:
-        return {**super().list_context(request, cl), "title": self.list_title}
-
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> Any:

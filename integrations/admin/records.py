@@ -164,6 +164,7 @@ class RecordAdmin(ReadOnlyTenantAdmin):
     """A list of rows that people look at and never type into, and a page for each."""
 
     columns: ClassVar[tuple[Column, ...]] = ()
+    list_title: ClassVar[str] = ""  # where the model's own plural is no name for people
     empty: ClassVar[Empty] = Empty("Nothing here yet", "")
     empty_filtered: ClassVar[Empty] = Empty("Nothing fits", "Widen the filters, or show everything.", "search_off")
     key_columns: ClassVar[tuple[str, ...]] = ("source_key", "target_key")
@@ -217,7 +218,7 @@ class RecordAdmin(ReadOnlyTenantAdmin):
         rows = [self.row(request, row) for row in cl.result_list]
         is_narrowed = bool(cl.query or any(spec.value() for spec in cl.filter_specs))
         return {
-            "title": str(self.opts.verbose_name_plural).capitalize(),
+            "title": self.list_title or str(self.opts.verbose_name_plural).capitalize(),
             "columns": self.columns_for(request),
             "rows": rows,
             "empty": self.empty_filtered if is_narrowed and not rows else self.empty,

@@ -67,9 +67,6 @@ class RerunAdmin(RecordAdmin):
     detail_template = "admin/integrations/rerun/detail.html"
     empty = Empty("Nothing was tried again together yet", "On the error desk, choose all that fit and try them again.")
 
-    def list_context(self, request: HttpRequest, cl: Any) -> dict[str, Any]:
-        return {**super().list_context(request, cl), "title": self.list_title}
-
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> Any:

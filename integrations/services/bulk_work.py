@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db import connection as database
-from django.db.models import F
 
 from integrations.connectors.base import Bulk, BulkPass
 from integrations.core.diffing import new
 from integrations.core.errors import VendorChanged
 from integrations.models import BULK_LIVE, BulkRun, BulkRunState, Delivery
-from integrations.services import bulk_seen, parents, settlement, targets, wishes
+from integrations.services import bulk_seen, leases, parents, settlement, targets, wishes
 from integrations.services.batch import Batch, Clients, Drained
 from integrations.services.claims import COLUMNS, Item, item_of
 from integrations.services.jobs import Job
@@ -93,8 +91,7 @@ class Work:
 
     def own(self, **changes: object) -> None:
         """Holds the bulk run until the end of the transaction, and renews its lease. Raises LeaseLost."""
-        lease = app_now() + timedelta(seconds=settings.SUTURE_LEASE_S)
-        self._update(**{"lease_until": lease, **changes})
+        self._update(**{"lease_until": leases.lease_end(app_now()), **changes})
 
     def end(self, **changes: object) -> None:
         """The step is done: the run is let go as ``changes`` say. Raises LeaseLost."""
@@ -204,14 +201,7 @@ class Work:
 def claim(bulk_run_id: int) -> BulkRun | None:
     """Takes the lease by one conditional update; None where another holds it or nothing is due. Call inside the clinic's
     transaction."""
-    now = app_now()
-    lease = now + timedelta(seconds=settings.SUTURE_LEASE_S)
-    free = (
-        BulkRun.objects.filter(pk=bulk_run_id, state__in=BULK_LIVE)
-        .exclude(lease_until__gt=now)
-        .exclude(not_before__gt=now)
-    )
-    if not free.update(lease_until=lease, fence=F("fence") + 1, crashes=F("crashes") + 1):
+    if not leases.claim(BulkRun.objects.filter(pk=bulk_run_id, state__in=BULK_LIVE), app_now()):
         return None
     run: BulkRun = BulkRun.objects.get(pk=bulk_run_id)
     return run

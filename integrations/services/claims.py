@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, cast
 
-from django.conf import settings
 from django.db import connection as database
 
 from integrations.core.records import Draft, Note, Record
 from integrations.core.values import Value
 from integrations.models import DeliveryState
+from integrations.services import leases
 from integrations.services.counts import Moves
 from tenants.walls import app_now, current_tenant_id
 
@@ -144,7 +144,7 @@ def claim(target_id: int, *, limit: int) -> list[Item]:
     then waiting ones, live work before backfill. One that was there when a worker died twice is taken alone, so that
     it cannot take others down with it. Call inside the clinic's transaction."""
     now = app_now()
-    lease = now + timedelta(seconds=settings.SUTURE_LEASE_S)
+    lease = leases.lease_end(now)
     given: dict[str, Any] = {"target": target_id, "now": now, "lease": lease}
     moves = Moves()
     items: list[Item] = []
@@ -221,7 +221,7 @@ def mark_sending(items: list[Item]) -> list[Item]:
     """Commits, before anything is sent, that these deliveries are about to write. Those whose fence was passed by
     another worker are left out: that worker owns them now. Call inside the clinic's transaction."""
     now = app_now()
-    lease = now + timedelta(seconds=settings.SUTURE_LEASE_S)
+    lease = leases.lease_end(now)
     with database.cursor() as cursor:
         cursor.execute(
             """

@@ -21,7 +21,7 @@ from integrations.core import errors
 from integrations.core.records import Record, State
 from integrations.flows.kind import Wish
 from integrations.models import BUCKETS, Call, Delivery, DeliveryState, Flow, LinkState, Mode, Run, RunState
-from integrations.services import alerts, connections, gate, merges, overrides, seen, synclog
+from integrations.services import alerts, connections, gate, leases, merges, overrides, seen, synclog
 from integrations.services.counts import Moves
 from integrations.services.gate import Known
 from integrations.services.haul import Haul, ReadingAhead
@@ -141,11 +141,7 @@ def run_slice(
 def _claim(run_id: int) -> Run | None:
     """Takes the run's lease by one conditional update. A run that crashed too often fails instead."""
     now = app_now()
-    lease = now + timedelta(seconds=settings.SUTURE_LEASE_S)
-    free = (
-        Run.objects.filter(pk=run_id, state=RunState.RUNNING).exclude(lease_until__gt=now).exclude(not_before__gt=now)
-    )
-    if not free.update(lease_until=lease, fence=F("fence") + 1, crashes=F("crashes") + 1):
+    if not leases.claim(Run.objects.filter(pk=run_id, state=RunState.RUNNING), now):
         return None
     run: Run = Run.objects.get(pk=run_id)
     if run.crashes > settings.SUTURE_CRASH_TRIES:
@@ -335,7 +331,7 @@ class PageReader:
                     "vendor_now": self.run.vendor_now,
                     "newest_seen": seen,
                     "expected": self.run.expected,
-                    "lease": now + timedelta(seconds=settings.SUTURE_LEASE_S),
+                    "lease": leases.lease_end(now),
                 },
             )
             if not cursor.rowcount:

@@ -1,11 +1,27 @@
-"""Named duties, each held by one holder for a time: the pulse, a doorbell that was rung, a task at work."""
+"""Named duties, each held by one holder for a time: the pulse, a doorbell that was rung, a task at work; and rows that hold
+their own lease (``lease_until``, ``not_before``, ``fence``, ``crashes``)."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
+from django.conf import settings
 from django.db import connection as database
+from django.db.models import F, QuerySet
 
 from tenants.models import Lease
 from tenants.walls import app_now, system_tx
+
+
+def lease_end(now: datetime) -> datetime:
+    """Until when a row is held that is claimed, or renewed, now."""
+    return now + timedelta(seconds=settings.SUTURE_LEASE_S)
+
+
+def claim(rows: QuerySet[Any], now: datetime) -> bool:
+    """Takes the lease of the row among ``rows`` by one conditional update; False while another holds it, and before it is
+    due. Counts as a crash until whoever took it takes that back."""
+    free = rows.exclude(lease_until__gt=now).exclude(not_before__gt=now)
+    return bool(free.update(lease_until=lease_end(now), fence=F("fence") + 1, crashes=F("crashes") + 1))
 
 
 def take(name: str, holder: str, *, seconds: float) -> bool:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db.models import Count, F
+from django.db.models import Count
 
 from integrations.connectors.base import Ask, Page
 from integrations.core import errors
@@ -30,7 +30,7 @@ from integrations.models import (
     Rehearsal,
     RehearsalState,
 )
-from integrations.services import connections, proposals
+from integrations.services import connections, leases, proposals
 from integrations.services.batch import Clients
 from integrations.services.configuration import By, refused
 from integrations.services.jobs import Job, load_job
@@ -170,12 +170,7 @@ def run_slice(
 def _claim(rehearsal_id: int) -> Rehearsal | None:
     """Takes the rehearsal's lease by one conditional update. One that crashed too often fails instead."""
     now = app_now()
-    free = (
-        Rehearsal.objects.filter(pk=rehearsal_id, state=RehearsalState.RUNNING)
-        .exclude(lease_until__gt=now)
-        .exclude(not_before__gt=now)
-    )
-    if not free.update(lease_until=_lease(now), fence=F("fence") + 1, crashes=F("crashes") + 1):
+    if not leases.claim(Rehearsal.objects.filter(pk=rehearsal_id, state=RehearsalState.RUNNING), now):
         return None
     rehearsal: Rehearsal = Rehearsal.objects.get(pk=rehearsal_id)
     if rehearsal.crashes > settings.SUTURE_CRASH_TRIES:
@@ -184,10 +179,6 @@ def _claim(rehearsal_id: int) -> Rehearsal | None:
         )
         return None
     return rehearsal
-
-
-def _lease(now: datetime) -> datetime:
-    return now + timedelta(seconds=settings.SUTURE_LEASE_S)
 
 
 def _interrupted(work: "Work", error: errors.SyncError) -> Slice:
@@ -383,7 +374,7 @@ class Work:
 
     def _advance(self, page: Page, now: datetime) -> None:
         ends = page.next is None or self.rehearsal.is_cut
-        changes: dict[str, Any] = {"place": page.next, "crashes": 0, "code": "", "lease_until": _lease(now)}
+        changes: dict[str, Any] = {"place": page.next, "crashes": 0, "code": "", "lease_until": leases.lease_end(now)}
         if self.rehearsal.expected is None:
             changes["expected"] = page.total
         if ends:
