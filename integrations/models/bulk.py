@@ -20,7 +20,8 @@ BULK_LIVE = (BulkRunState.GATHERING, BulkRunState.STAGED, BulkRunState.RUNNING, 
 
 
 class BulkRun(TenantModel):
-    """Owns its *sending* deliveries for as long as it takes, pass after pass.
+    """Owns its *sending* deliveries for as long as it takes, pass after pass. Of a flow's live ones the eldest has its
+    turn; the others are filled meanwhile.
 
     Pass 0 finds out who takes part: ``place`` is how far the target was read for it, ``looked`` how many records were.
     ``identifier`` is ours and goes along with the start, ``vendor_key`` names what was started. ``sent_at`` is when a
@@ -53,12 +54,12 @@ class BulkRun(TenantModel):
     finished_at = models.DateTimeField(null=True)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["tenant", "flow"], condition=models.Q(state__in=BULK_LIVE), name="bulk_run_one_live_per_flow"
+        indexes = [
+            models.Index(fields=["tenant", "flow", "-started_at"], name="bulk_run_newest"),
+            models.Index(
+                fields=["tenant", "flow", "id"], condition=models.Q(state__in=BULK_LIVE), name="bulk_run_turns"
             ),
         ]
-        indexes = [models.Index(fields=["tenant", "flow", "-started_at"], name="bulk_run_newest")]
         ordering = ["-started_at"]
 
     def __str__(self) -> str:

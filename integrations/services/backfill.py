@@ -129,8 +129,15 @@ def estimate(tenant_id: int, flow_id: int, *, client: Client | None = None) -> E
     read_s = reads.seconds(records * job.source_stream.read_cost)
     if job.target_stream.bulk and job.mode == Mode.LIVE and records > settings.SUTURE_BULK_FROM:
         rows = records * _rows_of_one(job, job.target_stream.bulk, page.records)
-        return Estimate(page.total, read_s, rows * (1 / settings.SUTURE_BULK_ROWS_PER_S + OWN_ROW_S))
+        again = writes.seconds(_read_before_files(records) * job.target_stream.read_cost)
+        return Estimate(page.total, read_s, rows * (1 / settings.SUTURE_BULK_ROWS_PER_S + OWN_ROW_S) + again)
     return Estimate(page.total, read_s, writes.seconds(records * job.target_stream.write_cost))
+
+
+def _read_before_files(records: int) -> int:
+    """How many target records are read, all in all, before each of the files that so many go in: those of earlier ones."""
+    earlier = range(settings.SUTURE_BULK_ROWS, records, settings.SUTURE_BULK_ROWS)
+    return sum(earlier)
 
 
 def _rows_of_one(job: Job, bulk: Bulk, records: Sequence[Record]) -> float:

@@ -189,8 +189,9 @@ def _look(work: Work, client: Client) -> None:
 
 
 def _until_next_look(work: Work, told: BulkRun | None) -> float:
-    """Seconds until it should have ended by its pace so far, and less and less often where that is not told or not so."""
+    """Seconds until it should have ended by its pace so far, which is better known the longer it goes; and less and less
+    often where that is not told or not so."""
     gone = (app_now() - work.sent_at).total_seconds()
     rows = told.rows if told is not None and told.rows else 0
     left = gone * (work.run.rows - rows) / rows if rows else gone / 2
-    return min(LONGEST_LOOK_S, max(FIRST_LOOK_S, left, gone / 20))
+    return min(LONGEST_LOOK_S, max(FIRST_LOOK_S, min(left, gone), gone / 20))

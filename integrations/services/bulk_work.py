@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection as database
+from django.db.models import Exists, OuterRef
 
 from integrations.connectors.base import Bulk, BulkPass
 from integrations.core.diffing import new
@@ -199,9 +200,11 @@ class Work:
 
 
 def claim(bulk_run_id: int) -> BulkRun | None:
-    """Takes the lease by one conditional update; None where another holds it or nothing is due. Call inside the clinic's
-    transaction."""
-    if not leases.claim(BulkRun.objects.filter(pk=bulk_run_id, state__in=BULK_LIVE), app_now()):
+    """Takes the lease by one conditional update; None where another holds it, an elder run of its flow is under way, or
+    nothing is due. Call inside the clinic's transaction."""
+    elder = BulkRun.objects.filter(flow_id=OuterRef("flow_id"), state__in=BULK_LIVE, pk__lt=OuterRef("pk"))
+    mine = BulkRun.objects.filter(~Exists(elder), pk=bulk_run_id, state__in=BULK_LIVE)
+    if not leases.claim(mine, app_now()):
         return None
     run: BulkRun = BulkRun.objects.get(pk=bulk_run_id)
     return run

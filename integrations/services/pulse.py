@@ -47,13 +47,22 @@ _WAITING = """SELECT FROM integrations_delivery d
     WHERE d.tenant_id = c.tenant_id AND d.target_id = c.id AND d.state = 'waiting' AND d.backfill = {backfill}
       AND d.not_before <= %(now)s AND NOT d.guarded"""
 
+_ITS_TURN = """NOT EXISTS (SELECT FROM integrations_bulkrun elder
+    WHERE elder.tenant_id = b.tenant_id AND elder.flow_id = b.flow_id AND elder.id < b.id
+      AND elder.state NOT IN ('done', 'failed'))"""
+
 _DUE_BULK_RUNS = f"""
 SELECT b.tenant_id, b.id, true FROM integrations_bulkrun b JOIN integrations_connection c ON c.id = b.target_id
 WHERE b.state NOT IN ('done', 'failed') AND (b.lease_until IS NULL OR b.lease_until < %(now)s)
   AND (b.not_before IS NULL OR b.not_before <= %(now)s)
-  AND (%(flows)s::bigint[] IS NULL OR b.flow_id = ANY(%(flows)s)) AND {_CALLABLE}
+  AND (%(flows)s::bigint[] IS NULL OR b.flow_id = ANY(%(flows)s)) AND {_ITS_TURN} AND {_CALLABLE}
 ORDER BY b.id LIMIT %(limit)s
 """  # noqa: S608
+
+_ANY_BULK_RUN = """
+SELECT EXISTS (SELECT FROM integrations_bulkrun b
+               WHERE b.state NOT IN ('done', 'failed') AND (%(flows)s::bigint[] IS NULL OR b.flow_id = ANY(%(flows)s)))
+"""
 
 _DUE_DRAINS = f"""
 SELECT c.tenant_id, c.id, NOT (EXISTS ({_WAITING.format(backfill="false")}))
@@ -79,7 +88,7 @@ WHERE EXISTS (SELECT FROM integrations_alert WHERE telling = '' AND ended_at IS 
    OR EXISTS (SELECT FROM integrations_hookpost WHERE state IN ('waiting', 'sending') AND not_before <= %(now)s)
 """
 
-_NEXT = """
+_NEXT = f"""
 SELECT least(
     (SELECT min(coalesce(r.lease_until, r.not_before)) FROM integrations_run r
      JOIN integrations_flow f ON f.id = r.flow_id JOIN integrations_connection c ON c.id = f.source_id
@@ -88,7 +97,7 @@ SELECT least(
     (SELECT min(greatest(coalesce(b.lease_until, b.not_before, %(now)s), c.open_until)) FROM integrations_bulkrun b
      JOIN integrations_connection c ON c.id = b.target_id
      WHERE b.state NOT IN ('done', 'failed') AND (%(flows)s::bigint[] IS NULL OR b.flow_id = ANY(%(flows)s))
-       AND c.state NOT IN ('paused', 'needs_reauth')),
+       AND {_ITS_TURN} AND c.state NOT IN ('paused', 'needs_reauth')),
     (SELECT min(greatest(moment, c.open_until)) FROM integrations_connection c CROSS JOIN LATERAL (
         SELECT least(
             (SELECT min(d.not_before) FROM integrations_delivery d
@@ -99,7 +108,7 @@ SELECT least(
                AND d.state IN ('claimed', 'sending', 'uncertain'))
         ) AS moment) AS due
      WHERE c.state NOT IN ('paused', 'needs_reauth') AND (%(targets)s::bigint[] IS NULL OR c.id = ANY(%(targets)s))))
-"""
+"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +133,11 @@ def due_runs(only: Only = EVERYTHING, *, limit: int = 200) -> list[Ring]:
 def due_bulk_runs(only: Only = EVERYTHING, *, limit: int = 200) -> list[Ring]:
     """They count as backfill: each is a first load."""
     return [Ring(tenant_id, pk, bool(backfill)) for tenant_id, pk, backfill in _ask(_DUE_BULK_RUNS, only, limit)]
+
+
+def is_any_bulk_run_live(only: Only = EVERYTHING) -> bool:
+    live: bool = _ask(_ANY_BULK_RUN, only, 0)[0][0]
+    return live
 
 
 def due_drains(only: Only = EVERYTHING, *, limit: int = 1000) -> list[Ring]:

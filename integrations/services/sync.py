@@ -21,6 +21,7 @@ from tenants.walls import app_now, tenant_tx
 logger = logging.getLogger(__name__)
 
 LONGEST_NAP_S = 5.0
+SHORT_SLICE_S = 2.0
 BAD_SCHEDULE_WAIT = timedelta(hours=1)
 
 
@@ -154,16 +155,19 @@ def _flows_of(tenant: Tenant, name: str) -> list[FlowReport]:
 
 def _work_once(only: pulse.Only, openings: _Openings) -> bool:
     """A slice of every due run, a step of every due bulk run, a drain of every due connection. True if there was
-    anything to do."""
-    runs, drains = pulse.due_runs(only), []
+    anything to do. While a bulk run is under way the others take short turns: its target waits for its next step."""
+    seconds = (
+        min(SHORT_SLICE_S, settings.SUTURE_SLICE_S) if pulse.is_any_bulk_run_live(only) else settings.SUTURE_SLICE_S
+    )
+    runs = pulse.due_runs(only)
     for ring in runs:
-        intake.run_slice(ring.tenant_id, ring.id, seconds=settings.SUTURE_SLICE_S, opener=openings)
+        intake.run_slice(ring.tenant_id, ring.id, seconds=seconds, opener=openings)
     bulk_runs = pulse.due_bulk_runs(only)
     for ring in bulk_runs:
         bulk.carry_on(ring.tenant_id, ring.id, seconds=settings.SUTURE_SLICE_S, opener=openings)
     drains = pulse.due_drains(only)
     for ring in drains:
-        drain(ring.tenant_id, ring.id, seconds=settings.SUTURE_SLICE_S, opener=openings)
+        drain(ring.tenant_id, ring.id, seconds=seconds, opener=openings)
     return bool(runs or bulk_runs or drains)
 
 

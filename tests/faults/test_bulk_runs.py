@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.db.models import Count
 from django.test import override_settings
 
 from integrations.connectors.sandbox_kit import Fault, FaultKind
 from integrations.connectors.shopify.sandbox_call import Refusal
 from integrations.connectors.shopify.sandbox_shop import Row
-from integrations.models import Alert, BulkRun, BulkRunState, Call, DeliveryState, FlowRevision, Mode
+from integrations.models import Alert, BulkRun, BulkRunState, Call, Delivery, DeliveryState, FlowRevision, Mode
 from integrations.services import alerts, bulk, bulk_files, delivery, intake, pulse
 from integrations.services.bulk_work import LeaseLost, Work, claim
 from tenants.models import Agency
@@ -43,7 +44,7 @@ def shown(house: House) -> Iterator[Theatre]:
         yield built
 
 
-def people(shown: Theatre, count: int = 30) -> list[str]:
+def people(shown: Theatre, count: int = 30, *, first: int = 0) -> list[str]:
     """Some with everything that a customer can have, some without an address or a consent."""
     return [
         shown.world.add_patient(
@@ -56,7 +57,7 @@ def people(shown: Theatre, count: int = 30) -> list[str]:
             accepted_email_marketing=True if number % 3 else None,
             accepted_sms_marketing=True if number % 5 == 0 else None,
         )
-        for number in range(count)
+        for number in range(first, first + count)
     ]
 
 
@@ -259,6 +260,41 @@ def test_others_go_on_meanwhile_and_changes_wait_for_its_end(shown: Theatre) -> 
     names = {row["email"]: row["firstName"] for row in shown.customers()}
     assert names["p0@example.com"] == "Renamed" and len(names) == 13
     assert_invariants(shown)
+
+
+def test_a_long_first_load_goes_in_bulk_runs_that_take_turns(shown: Theatre) -> None:
+    """None of it is written one by one while it waits for a turn, and a full bulk run is given no more."""
+    with override_settings(SUTURE_BULK_ROWS=12):
+        people(shown, 18)
+        shown.shopify.vendor.configure(SHOP, bulk_rows_per_s=1.0)
+        shown.start()
+        for ring in pulse.due_runs(shown.only):
+            intake.run_slice(ring.tenant_id, ring.id, seconds=30, client=shown._client("practice"))
+        drain(shown)
+        first, second = bulk_runs(shown)
+        assert [ring.id for ring in pulse.due_bulk_runs(shown.only)] == [first.pk]
+        with tenant_tx(shown.tenant.pk):
+            assert claim(second.pk) is None
+            counts = Delivery.objects.values_list("bulk_run_id").annotate(Count("pk")).order_by("bulk_run_id")
+            assert list(counts) == [(first.pk, 12), (second.pk, 6)]
+        shown.settle()
+        assert [run.state for run in bulk_runs(shown)] == [BulkRunState.DONE] * 2
+    first, second = bulk_runs(shown)
+    assert first.finished_at and second.sent_at and first.finished_at <= second.sent_at
+    assert len(shown.customers()) == len(shown.links()) == 18
+    assert not any("customerCreate" in entry.roots for entry in shown.shopify.vendor.operations)
+    assert_invariants(shown)
+
+
+def test_a_bulk_run_that_waits_for_its_turn_is_filled_by_the_first_load_alone(shown: Theatre) -> None:
+    people(shown, 12)
+    shown.shopify.vendor.configure(SHOP, bulk_at_once=0)
+    read_all(shown)
+    late = people(shown, 7, first=12)
+    shown.forward(30)
+    shown.start()
+    shown.work()
+    assert sorted(shown.links()) == sorted(late) and len(bulk_runs(shown)) == 1
 
 
 def test_a_full_vendor_is_asked_again_after_the_pause_it_names(shown: Theatre) -> None:
