@@ -7,8 +7,8 @@ from integrations.errands import carry_out_step, due_steps
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Config
 from integrations.models import Blueprint, Connection, Flow, Following
-from integrations.services import blueprints, configuration
-from integrations.services.configuration import OPERATOR, By
+from integrations.services import blueprints, configuration, configured
+from integrations.services.changes import OPERATOR, By
 from tenants.models import Agency, Tenant
 from tenants.walls import agency_tx, system_tx, tenant_tx
 
@@ -59,7 +59,7 @@ def carry_out_due() -> int:
 
 def config_of(tenant: Tenant, flow_id: int) -> Config:
     with tenant_tx(tenant.pk):
-        return configuration.config_of(Flow.objects.get(pk=flow_id))
+        return configured.config_of(Flow.objects.get(pk=flow_id))
 
 
 def following_of(tenant: Tenant, flow_id: int) -> Following:

@@ -14,7 +14,8 @@ from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Config
 from integrations.models import Blueprint, Following, Rehearsal, Rollout, RolloutState, RolloutStep, StepState
 from integrations.services import blueprints, following
-from integrations.services.configuration import config_of, kind_faults
+from integrations.services.config_faults import kind_faults
+from integrations.services.configured import config_of
 from tenants.models import Tenant
 
 FOLLOWERS = 50

@@ -24,7 +24,8 @@ from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Config
 from integrations.models import ROLLOUT_OPEN, Blueprint, BlueprintVersion, Flow, Rollout, RolloutState
 from integrations.services import blueprints
-from integrations.services.configuration import Refused, config_of, refused
+from integrations.services.changes import Refused, refused
+from integrations.services.configured import config_of
 from tenants.admin import OWNERS
 from tenants.middleware import person
 from tenants.models import AGENCY_ROLES

@@ -20,8 +20,8 @@ from integrations.connectors import CONNECTORS
 from integrations.connectors.base import Connector, Probe
 from integrations.core.errors import SyncError
 from integrations.models import Alert, Connection, ConnectionState, Flow, QuotaBudget
-from integrations.services import configuration
-from integrations.services.configuration import Refused
+from integrations.services import connection_setup
+from integrations.services.changes import Refused
 from integrations.services.connections import test_connection
 from integrations.services.quota import share_used
 from tenants.admin import EDITORS
@@ -248,7 +248,7 @@ class ConnectionAdmin(SetupAdmin):
             )
             connection.save(force_insert=True)
             try:
-                configuration.set_credentials(
+                connection_setup.set_credentials(
                     connection, form.credentials(), account=form.cleaned_data.get("account"), by=self.by(request)
                 )
             except Refused as refusal:
@@ -272,7 +272,7 @@ class ConnectionAdmin(SetupAdmin):
         if request.method == "POST" and form.is_valid():
             try:
                 with narrow_to(connection.tenant_id):
-                    changed = configuration.set_credentials(
+                    changed = connection_setup.set_credentials(
                         connection, form.credentials(), account=form.cleaned_data.get("account"), by=self.by(request)
                     )
             except Refused as refusal:
@@ -321,11 +321,11 @@ class ConnectionAdmin(SetupAdmin):
         if request.method == "POST":
             with narrow_to(connection.tenant_id):
                 if connection.state == ConnectionState.PAUSED:
-                    configuration.resume_connection(connection, by=self.by(request))
+                    connection_setup.resume_connection(connection, by=self.by(request))
                     messages.success(request, "Work goes on.")
                 else:
                     reason = request.POST.get("reason", "")
-                    configuration.pause_connection(connection, reason=reason, by=self.by(request))
+                    connection_setup.pause_connection(connection, reason=reason, by=self.by(request))
                     messages.success(request, "Paused. What is due waits until you resume it.")
         return redirect(self.url("change", connection.pk))
 
@@ -342,10 +342,10 @@ class ConnectionAdmin(SetupAdmin):
         try:
             with narrow_to(connection.tenant_id):
                 if request.POST.get("action") == "take_back":
-                    configuration.take_back_field(connection, name, reason=reason, by=self.by(request))
+                    connection_setup.take_back_field(connection, name, reason=reason, by=self.by(request))
                     messages.success(request, f"{name} is closed again; rules leave it out.")
                 else:
-                    full = configuration.release_field(connection, name, reason=reason, by=self.by(request))
+                    full = connection_setup.release_field(connection, name, reason=reason, by=self.by(request))
                     messages.success(request, f"{full} is released; rules may use it.")
         except Refused as refusal:
             messages.error(request, str(refusal))
@@ -385,7 +385,7 @@ class CustomField:
 
 def _custom_fields(connection: Connection) -> list[CustomField] | None:
     """The account's custom fields as the last test saw them, and those released; None where there are none to release."""
-    family = configuration.open_family(connection)
+    family = connection_setup.open_family(connection)
     if family is None:
         return None
     seen = [f"{family.prefix}{slug}" for slug in connection.facts.get("custom_fields", "").split(",") if slug]

@@ -40,7 +40,7 @@ from integrations.models import RERUN_LIVE, Assignment, Delivery, DeliveryState,
 from integrations.models.delivery import IN_FLIGHT
 from integrations.services import desk, desk_choice, handling, reruns
 from integrations.services.candidates import Comparison, compare, label_of, page_of
-from integrations.services.configuration import By
+from integrations.services.changes import By
 from integrations.services.desk_choice import Chosen
 from integrations.services.trail import Seen, see_source
 from tenants.middleware import person

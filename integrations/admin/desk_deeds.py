@@ -14,7 +14,7 @@ from integrations.connectors import CONNECTORS
 from integrations.messages import message
 from integrations.models import Delivery
 from integrations.services import desk, handling
-from integrations.services.configuration import By
+from integrations.services.changes import By
 from integrations.services.trail import Seen
 from tenants.walls import app_now
 

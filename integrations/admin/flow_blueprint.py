@@ -12,7 +12,8 @@ from integrations.admin.said import label_of, said_at
 from integrations.flows.kind import Config
 from integrations.models import Flow, Following
 from integrations.services import following as followings
-from integrations.services.configuration import Refused, config_of
+from integrations.services.changes import Refused
+from integrations.services.configured import config_of
 from integrations.services.following import Origin
 from tenants.walls import narrow_to
 

@@ -13,7 +13,7 @@ from integrations.admin.flow_page import Faults, FlowPage
 from integrations.admin.flow_shown import has_row
 from integrations.admin.proposals import proposed
 from integrations.flows.kind import Config
-from integrations.services.configuration import config_of
+from integrations.services.configured import config_of
 from tenants.sites import LiveView
 
 

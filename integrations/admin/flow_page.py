@@ -17,8 +17,8 @@ from integrations.admin.trials import shown_trial
 from integrations.admin.words import flow_name
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Config, FlowKind
-from integrations.services import configuration
-from integrations.services.configuration import Refused
+from integrations.services import config_faults, configuration, configured
+from integrations.services.changes import Refused
 from integrations.services.trial import try_record
 from tenants.models import Role
 from tenants.sites import Ask
@@ -101,7 +101,7 @@ class FlowPage:
 
     def tried(self, asked: str, config: Config) -> Generator[Ask, Any, tuple[dict[str, Any] | None, Faults]]:
         """The record of this number or address as ``config`` would treat it, in words; or why it was not tried."""
-        faults = faults_by_place(configuration.config_faults(self.flow, configuration.tidy(self.kind, config)))
+        faults = faults_by_place(config_faults.config_faults(self.flow, configured.tidy(self.kind, config)))
         if not faults and not may_ask(self.request, self.flow.tenant_id):
             faults = {"": ["That was often. Wait a minute, then try again."]}
         if faults:

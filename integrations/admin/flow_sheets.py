@@ -25,8 +25,8 @@ from integrations.admin.sheets import (
     Sheets,
 )
 from integrations.core.cells import Unreadable
-from integrations.services import configuration
-from integrations.services.configuration import config_of
+from integrations.services import config_faults
+from integrations.services.configured import config_of
 from integrations.services.following import layer_of
 
 SALT = "suture.sheet"
@@ -125,7 +125,7 @@ def _file(request: HttpRequest, flow_id: int) -> File | None:
 def _read(page: FlowPage, what: str, file: File) -> Reading:
     sheets, before = sheets_of(page), config_of(page.flow)
     reading = sheets.read(what, file.data, before, takes_away=file.takes_away, below=layer_of(page.flow))
-    faults = configuration.config_faults(page.flow, reading.config) if reading.config != before else []
+    faults = config_faults.config_faults(page.flow, reading.config) if reading.config != before else []
     return sheets.without(reading, faults, before)
 
 

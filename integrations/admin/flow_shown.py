@@ -20,7 +20,7 @@ from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Config
 from integrations.messages import message
 from integrations.models import ConnectionState, Delivery, DeliveryState, Flow, FlowRevision, Mode, Run, RunState
-from integrations.services import backfill, configuration
+from integrations.services import backfill, configured
 from integrations.services.configuration import WRITING
 from integrations.services.freshness import MEASURED, Freshness
 from integrations.services.wording import in_short
@@ -168,7 +168,7 @@ def revisions_of(flow: Flow) -> list[Revision]:
     before, made = Config(), []
     for row in stored:
         config = Config.from_json(row.config)
-        names = configuration.config_changes(kind, before, config)
+        names = configured.config_changes(kind, before, config)
         made.append(
             Revision(
                 row.number,

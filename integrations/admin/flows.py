@@ -43,7 +43,8 @@ from integrations.admin.words import flow_name, rhythm
 from integrations.flows import FLOW_KINDS
 from integrations.models import DeliveryState, Flow, FlowRevision, Mode, Run
 from integrations.services import configuration, freshness
-from integrations.services.configuration import WRITING, By, Refused
+from integrations.services.changes import By, Refused
+from integrations.services.configuration import WRITING
 from integrations.services.meters import days_of, today_of
 from tenants.admin import EDITORS
 from tenants.models import AGENCY_ROLES

@@ -14,8 +14,9 @@ from integrations.admin.said import differences
 from integrations.admin.setup import faults_by_place
 from integrations.flows.kind import Config
 from integrations.models import Flow, FlowRevision, Proposal, ProposalState, RehearsalState
-from integrations.services import configuration, proposals, rehearsal
-from integrations.services.configuration import Refused, config_of
+from integrations.services import configured, proposals, rehearsal
+from integrations.services.changes import Refused
+from integrations.services.configured import config_of
 from tenants.walls import app_now, narrow_to
 
 
@@ -61,7 +62,7 @@ def proposals_of(page: FlowPage) -> list[dict[str, Any]]:
 
 
 def _names(page: FlowPage, now: Config, wanted: Config) -> list[str]:
-    return [in_words(name, page.words) for name in configuration.config_changes(page.kind, now, wanted)]
+    return [in_words(name, page.words) for name in configured.config_changes(page.kind, now, wanted)]
 
 
 # -- one proposal

@@ -9,7 +9,7 @@ from integrations.admin.setup import humble
 from integrations.core.rules import Choice
 from integrations.flows.kind import Config, effective_rules
 from integrations.flows.layers import differing
-from integrations.services.configuration import ANYTHING_ELSE, config_changes
+from integrations.services.configured import ANYTHING_ELSE, config_changes
 
 ANYTHING = "Anything else"
 

@@ -10,7 +10,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from integrations.messages import Message, message
-from integrations.services.configuration import By, Fault
+from integrations.services.changes import By, Fault
 from tenants.admin import TenantModelAdmin
 from tenants.middleware import person
 from tenants.models import AGENCY_ROLES, Role, Tenant

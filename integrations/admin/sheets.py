@@ -17,7 +17,9 @@ from integrations.core.records import OnConflict, Write
 from integrations.core.rules import Rule
 from integrations.flows.kind import ALL_TRANSFORMS, Config, FlowKind, ValueMapSpec, effective_rules
 from integrations.flows.layers import laid
-from integrations.services.configuration import ANYTHING_ELSE, Fault, rule_fault, tidy
+from integrations.services.changes import Fault
+from integrations.services.config_faults import rule_fault
+from integrations.services.configured import ANYTHING_ELSE, tidy
 
 FIELDS, VALUES = "fields", "values"
 MOST_BYTES, MOST_LINES = 2**20, 5000

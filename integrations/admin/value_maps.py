@@ -15,7 +15,7 @@ from integrations.admin.proposals import proposed
 from integrations.flows.kind import Config, FlowKind, ValueMapSpec
 from integrations.models import Delivery, DeliveryState, Flow, SeenValue
 from integrations.services import desk
-from integrations.services.configuration import ANYTHING_ELSE, config_of
+from integrations.services.configured import ANYTHING_ELSE, config_of
 from integrations.services.seen import LONGEST
 from tenants.sites import LiveView
 from tenants.walls import narrow_to

@@ -30,7 +30,9 @@ from integrations.models import (
     Run,
     StepState,
 )
-from integrations.services.configuration import By, Fault, Refused, kind_faults, refused, tidy
+from integrations.services.changes import By, Fault, Refused, refused
+from integrations.services.config_faults import kind_faults
+from integrations.services.configured import tidy
 from tenants.services import record_audit
 from tenants.walls import app_now, insert_rows
 

@@ -106,7 +106,7 @@ def _fill(flow: Flow, given: dict[str, Any], now: datetime) -> list[int]:
     Flow.objects.select_for_update(no_key=True).get(pk=flow.pk)
     live = BulkRun.objects.filter(flow=flow, state__in=BULK_LIVE)
     last = live.filter(fence=0, revision_number=flow.revision_number).select_for_update().order_by("pk").last()
-    filled = []
+    filled: list[int] = []
     while True:
         queues = live.exists()
         given = {**given, "queues": queues}
@@ -134,12 +134,12 @@ def _begin(flow: Flow, now: datetime) -> BulkRun:
 
 def _room(bulk_run: BulkRun) -> int:
     held: int = Delivery.objects.filter(bulk_run_id=bulk_run.pk).count()
-    return max(0, settings.SUTURE_BULK_ROWS - held)
+    room: int = max(0, settings.SUTURE_BULK_ROWS - held)
+    return room
 
 
 def _claim(bulk_run: BulkRun, given: dict[str, Any], most: int) -> int:
     """How many it was given."""
     with database.cursor() as cursor:
         cursor.execute(_CLAIM, {**given, "bulk_run": bulk_run.pk, "most": most})
-        count: int = cursor.rowcount
-    return count
+        return int(cursor.rowcount)

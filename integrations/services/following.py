@@ -12,7 +12,9 @@ from integrations.flows.kind import Config
 from integrations.flows.layers import differing, flat, laid, rebased
 from integrations.models import Flow, FlowRevision, Following, Proposal, ProposalState, RolloutStep, StepState
 from integrations.services import proposals, rehearsal
-from integrations.services.configuration import By, Refused, config_of, configure, refused, tidy
+from integrations.services.changes import By, Refused, refused
+from integrations.services.configuration import configure
+from integrations.services.configured import config_of, tidy
 from tenants.walls import app_now
 
 

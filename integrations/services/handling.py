@@ -9,8 +9,10 @@ from django.db.models import Q, QuerySet
 from integrations.core.values import Kind, Value
 from integrations.flows.kind import FlowKind, ValueMapSpec, effective_rules
 from integrations.models import Assignment, Comment, Delivery, DeliveryState, Flow, Override
-from integrations.services import configuration, desk, overrides
-from integrations.services.configuration import ANYTHING_ELSE, By, config_of, configure
+from integrations.services import changes, desk, overrides
+from integrations.services.changes import By
+from integrations.services.configuration import configure
+from integrations.services.configured import ANYTHING_ELSE, config_of
 from integrations.services.desk import Refused, kind_of
 from integrations.vault import open_vault
 from tenants.models import AGENCY_ROLES, Membership, Role
@@ -80,7 +82,7 @@ def fill_gap(delivery: Delivery, *, becomes: str, by: By) -> int:
         config = replace(before, value_maps={**before.value_maps, gap.spec.name: lines})
         try:
             configure(flow, by=by, config=config, note=f"{gap.spec.label} {gap.words}, from the error desk")
-        except configuration.Refused as refusal:
+        except changes.Refused as refusal:
             raise Refused(str(refusal)) from None
         return desk.retry(_alike(delivery), anew=True)
 

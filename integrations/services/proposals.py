@@ -11,16 +11,10 @@ from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Config
 from integrations.flows.layers import rebased
 from integrations.models import Flow, FlowRevision, Proposal, ProposalState
-from integrations.services.configuration import (
-    By,
-    Refused,
-    config_changes,
-    config_faults,
-    config_of,
-    configure,
-    refused,
-    tidy,
-)
+from integrations.services.changes import By, Refused, refused
+from integrations.services.config_faults import config_faults
+from integrations.services.configuration import configure
+from integrations.services.configured import config_changes, config_of, tidy
 from tenants.services import record_audit
 from tenants.walls import app_now
 

@@ -25,8 +25,8 @@ from integrations.core.rules import Rule
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import ALL_TRANSFORMS, Config, effective_rules
 from integrations.models import Connection, Flow, Mode
-from integrations.services import configuration, following
-from integrations.services.configuration import OPERATOR, Refused
+from integrations.services import changes, configuration, configured, connection_setup, following
+from integrations.services.changes import OPERATOR, Refused
 from tenants.models import Agency, Tenant
 from tenants.services import add_agency, add_tenant, record_audit
 from tenants.walls import agency_tx, narrow_to
@@ -426,13 +426,13 @@ class _Making:
             self._say(f"{where}: connection to {CONNECTORS[spec.vendor].label} added")
         elif connection.vendor != spec.vendor:
             sentence = f"This connection is one to {connection.vendor}; give a new one another name."
-            raise configuration.refused("vendor", "connection.vendor", sentence)
+            raise changes.refused("vendor", "connection.vendor", sentence)
         elif spec.label is not None and connection.label != spec.label:
             connection.label = spec.label
             connection.save(update_fields=["label"])
             self._say(f"{where}: label changed")
         before = connection.hints
-        if configuration.set_credentials(connection, spec.credentials, account=spec.account, by=OPERATOR) and before:
+        if connection_setup.set_credentials(connection, spec.credentials, account=spec.account, by=OPERATOR) and before:
             self._say(f"{where}: account or credentials changed")
         return connection
 
@@ -455,7 +455,7 @@ class _Making:
             self._say(f"{where}: flow added")
         elif (flow.kind, flow.source_id, flow.target_id) != (spec.kind, source.pk, target.pk):
             sentence = "A flow keeps its kind, source and target; give the new one another name."
-            raise configuration.refused("name", "flow.other_ends", sentence)
+            raise changes.refused("name", "flow.other_ends", sentence)
         self._configure(where, spec, flow)
 
     def _end(self, spec: FlowSpec, side: str, connections: Mapping[str, Connection | None]) -> Connection | None:
@@ -465,7 +465,7 @@ class _Making:
         return connections.get(name)
 
     def _configure(self, where: str, spec: FlowSpec, flow: Flow) -> None:
-        config = following.still_inheriting(flow, _wanted(spec, configuration.config_of(flow)))
+        config = following.still_inheriting(flow, _wanted(spec, configured.config_of(flow)))
         self._release(where, flow, config)
         changed = configuration.configure(
             flow,
@@ -489,7 +489,7 @@ class _Making:
         for rule in effective_rules(kind, config):
             family = kind.source.find_field(rule.source)
             if isinstance(family, OpenFields) and family.released and rule.source not in flow.source.released_fields:
-                configuration.release_field(flow.source, rule.source, reason=f"Named in {self.origin}", by=OPERATOR)
+                connection_setup.release_field(flow.source, rule.source, reason=f"Named in {self.origin}", by=OPERATOR)
                 self._say(f"{where}: {rule.source} released")
 
 

@@ -32,7 +32,7 @@ from integrations.models import (
 )
 from integrations.services import connections, leases, proposals
 from integrations.services.batch import Clients
-from integrations.services.configuration import By, refused
+from integrations.services.changes import By, refused
 from integrations.services.jobs import Job, load_job
 from integrations.services.predicting import Foretold, Ground, Taken, foretell, survey
 from integrations.toolkit.http import Client

@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import expect
 
 from integrations.models import Connection
-from integrations.services import configuration, connections
-from integrations.services.configuration import OPERATOR
+from integrations.services import connection_setup, connections
+from integrations.services.changes import OPERATOR
 from integrations.services.connections import save_credentials
 from tenants.walls import tenant_tx
 from tests.browser.window import PASSWORD, PHONE, Visit, Visitor
@@ -100,7 +100,7 @@ def test_a_rule_is_edited_tried_and_published(
     key = next(iter(on_stage.world.patients))
     with tenant_tx(on_stage.tenant.pk):
         connection = Connection.objects.get(pk=practice)
-        configuration.release_field(connection, "Referred by", reason="Not clinical", by=OPERATOR)
+        connection_setup.release_field(connection, "Referred by", reason="Not clinical", by=OPERATOR)
     ana = visit(width=width, dark=dark)
     ana.sign_in(people.ana)
     flow = f"/agency/integrations/flow/{on_stage.flow_id}"

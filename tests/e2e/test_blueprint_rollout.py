@@ -13,7 +13,7 @@ from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Config
 from integrations.models import Flow, Rehearsal, RehearsalState, RolloutStep
 from integrations.services import blueprints, configuration, rehearsal
-from integrations.services.configuration import OPERATOR
+from integrations.services.changes import OPERATOR
 from tenants.services import add_tenant
 from tenants.walls import tenant_tx
 from tests.blueprint_rows import INVOICES, OWNER, as_agency, carry_out_due

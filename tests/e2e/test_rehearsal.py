@@ -18,7 +18,8 @@ from integrations.core.rules import Rule
 from integrations.flows.kind import Config
 from integrations.models import Delivery, Flow, Link, Prediction, Rehearsal, SyncLogEntry
 from integrations.services import proposals, rehearsal
-from integrations.services.configuration import OPERATOR, config_of
+from integrations.services.changes import OPERATOR
+from integrations.services.configured import config_of
 from integrations.services.jobs import load_job
 from integrations.services.merges import links_of
 from tenants.models import Tenant

@@ -11,7 +11,7 @@ from integrations.core.rules import Rule
 from integrations.flows.kind import Config
 from integrations.models import Flow, Prediction, Rehearsal
 from integrations.services import proposals, rehearsal
-from integrations.services.configuration import OPERATOR
+from integrations.services.changes import OPERATOR
 from tenants.walls import app_now, tenant_tx
 from tests.conftest import House, MovedClock
 from tests.faults.killing import Counter, Killed, boundaries

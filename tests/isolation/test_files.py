@@ -11,8 +11,8 @@ from integrations.core.rules import Rule
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Config
 from integrations.models import Connection, Flow, FlowRevision, MappingRule, ValueMap
-from integrations.services import configuration
-from integrations.services.configuration import OPERATOR
+from integrations.services import configuration, configured
+from integrations.services.changes import OPERATOR
 from tenants.models import Tenant
 from tenants.walls import tenant_tx
 from tests.conftest import House, sign_in
@@ -93,7 +93,7 @@ def test_a_file_of_another_clinic_brings_in_words_and_nothing_that_is_its(
     assert _snapshot(house.ridge) == ridge_before
     with tenant_tx(house.harbour.pk):
         flow = Flow.objects.get(pk=own)
-        kept = configuration.config_of(flow)
+        kept = configured.config_of(flow)
         for model in (FlowRevision, MappingRule, ValueMap):
             assert {row.flow_id for row in model.objects.all()} <= {flows["harbour-physio values"], flows["harbour-physio fields"]}  # fmt: skip
     if what == "values":

@@ -25,7 +25,7 @@ FAMILIES = (
 CODE = re.compile(rf"(?:{'|'.join(FAMILIES)})(?:\.[a-z][a-z0-9_]*)+|unmapped_value")
 FILES = re.compile(r"[a-z]+\.(com|py|graphql|toml)")
 WITH_A_SENTENCE = {"Fault", "refused"}
-AUDITS = {"record_audit", "_audit", "_send_again", "_decide", "Audited"}
+AUDITS = {"record_audit", "audit", "_audit", "_send_again", "_decide", "Audited"}
 PARTS = ("Means", "Who acts", "Do", "By itself")
 
 

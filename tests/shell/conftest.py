@@ -9,7 +9,7 @@ from django.test import Client
 from integrations.flows import FLOW_KINDS
 from integrations.models import Connection, Flow
 from integrations.services import configuration
-from integrations.services.configuration import OPERATOR
+from integrations.services.changes import OPERATOR
 from tenants.walls import tenant_tx
 from tests.conftest import House, sign_in
 from tests.stage import KIND, Stage, open_wide, stage

@@ -21,8 +21,8 @@ from integrations.models import (
     Rollout,
     RolloutStep,
 )
-from integrations.services import blueprints, configuration, following
-from integrations.services.configuration import By, Refused
+from integrations.services import blueprints, configuration, configured, following
+from integrations.services.changes import By, Refused
 from integrations.services.following import Origin
 from tenants.models import AgencyAuditEntry, AuditEntry, Role, Tenant
 from tenants.services import add_tenant
@@ -118,7 +118,7 @@ def test_a_clinics_own_line_wins_and_the_others_come_from_the_blueprint(two: Two
         flow = Flow.objects.get(pk=two.harbour)
         row = following.following_of(flow)
         assert row is not None and row.number == 2
-        assert following.origins(row, configuration.config_of(flow)) == {
+        assert following.origins(row, configured.config_of(flow)) == {
             "values.status.25": Origin.OWN,
             "values.status.27": Origin.BLUEPRINT,
         }

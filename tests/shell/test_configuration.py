@@ -10,8 +10,8 @@ from integrations.core.rules import Rule
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Config, FlowKind, ValueMapSpec
 from integrations.models import Connection, Flow, FlowRevision, Link, MappingRule, Mode
-from integrations.services import configuration
-from integrations.services.configuration import By, Refused
+from integrations.services import configuration, configured, connection_setup
+from integrations.services.changes import By, Refused
 from integrations.services.jobs import load_job
 from tenants.models import AuditEntry, Role
 from tenants.walls import app_now
@@ -43,7 +43,7 @@ def test_a_change_is_frozen_as_the_next_revision_and_what_a_run_loads_is_it(flow
     assert (flow.revision_number, flow.wants_full_pass) == (2, True)
     assert load_job(flow.pk).plan.context.settings["missing_email"] == "skip"
     assert load_job(flow.pk, revision_number=1).plan.context.settings["missing_email"] == "hold"
-    assert Config.from_json(FlowRevision.objects.get(number=2).config) == configuration.config_of(flow)
+    assert Config.from_json(FlowRevision.objects.get(number=2).config) == configured.config_of(flow)
 
 
 def test_what_only_repeats_the_kind_is_no_change(flow: Flow) -> None:
@@ -110,7 +110,7 @@ def test_a_value_map_takes_the_actions_of_its_kind_only(flow: Flow, monkeypatch:
     kind: FlowKind = replace(FLOW_KINDS[KIND], value_maps=(spec,))
     monkeypatch.setitem(FLOW_KINDS, KIND, kind)
     configuration.configure(flow, config=Config(value_maps={"status": {"20": "mark_paid", "*": "hold"}}), by=OLGA)
-    assert configuration.config_of(flow).value_maps == {"status": {"20": "mark_paid"}}
+    assert configured.config_of(flow).value_maps == {"status": {"20": "mark_paid"}}
     with pytest.raises(Refused) as refusal:
         configuration.configure(flow, config=Config(value_maps={"status": {"20": "explode"}}), by=OLGA)
     assert codes(refusal) == {"values.status.20": "value_map.action"}
@@ -119,16 +119,16 @@ def test_a_value_map_takes_the_actions_of_its_kind_only(flow: Flow, monkeypatch:
 def test_a_custom_field_is_closed_until_the_owner_releases_it_by_name_and_again_once_taken_back(flow: Flow) -> None:
     for by in (SAM, OLGA):
         with pytest.raises(Refused):
-            configuration.release_field(flow.source, "Referrer", reason="not clinical", by=by)
+            connection_setup.release_field(flow.source, "Referrer", reason="not clinical", by=by)
     with pytest.raises(Refused):
-        configuration.release_field(flow.source, "Referrer", reason=" ", by=ANA)
-    assert configuration.release_field(flow.source, "Referrer", reason="Who sent them", by=ANA) == REFERRER.source
+        connection_setup.release_field(flow.source, "Referrer", reason=" ", by=ANA)
+    assert connection_setup.release_field(flow.source, "Referrer", reason="Who sent them", by=ANA) == REFERRER.source
     entry = AuditEntry.objects.get(action="connection.field_released")
     assert (entry.reason, entry.diff, entry.actor_role) == ("Who sent them", {"field": REFERRER.source}, "agency_owner")
     configuration.configure(flow, config=Config(rules=(REFERRER,)), by=ANA)
     assert REFERRER.source in load_job(flow.pk).plan.source_fields
     settle(flow)
-    configuration.take_back_field(flow.source, REFERRER.source, reason="It held notes", by=ANA)
+    connection_setup.take_back_field(flow.source, REFERRER.source, reason="It held notes", by=ANA)
     assert REFERRER.source not in load_job(flow.pk).plan.source_fields
     flow.refresh_from_db()
     assert flow.wants_full_pass
@@ -205,18 +205,18 @@ def test_a_pilot_needs_a_list(flow: Flow) -> None:
 def test_an_older_revision_comes_back_as_a_new_one(flow: Flow) -> None:
     rule = Rule("firstName", "preferred_first_name", ("single_line",), conflict=OnConflict.HOLD)
     configuration.configure(flow, config=Config(rules=(rule,), removed=frozenset({"phone"})), by=ANA)
-    assert configuration.config_of(flow) == Config((rule,), frozenset({"phone"}))
+    assert configured.config_of(flow) == Config((rule,), frozenset({"phone"}))
     configuration.restore_revision(flow, 1, by=ANA)
-    assert (configuration.config_of(flow), flow.revision_number) == (Config(), 3)
+    assert (configured.config_of(flow), flow.revision_number) == (Config(), 3)
 
 
 def test_credentials_are_kept_by_name_changed_by_box_and_never_told(flow: Flow) -> None:
     """C06, AS23: empty boxes keep, the audit names boxes, a linked connection keeps its account."""
     shop = flow.target
-    assert configuration.set_credentials(shop, {"access_token": "shpat_planted_one"}, account="EF760-ef", by=OLGA)
+    assert connection_setup.set_credentials(shop, {"access_token": "shpat_planted_one"}, account="EF760-ef", by=OLGA)
     assert (shop.account, shop.hints["access_token"]) == ("ef760-ef.myshopify.com", "_one")
-    assert not configuration.set_credentials(shop, {"access_token": ""}, account=None, by=OLGA)
-    assert configuration.set_credentials(shop, {"webhook_secret": "planted_secret_two"}, account=None, by=OLGA)
+    assert not connection_setup.set_credentials(shop, {"access_token": ""}, account=None, by=OLGA)
+    assert connection_setup.set_credentials(shop, {"webhook_secret": "planted_secret_two"}, account=None, by=OLGA)
     told = [f"{entry.diff}{entry.reason}" for entry in AuditEntry.objects.all()]
     assert "planted" not in str(told) and "webhook_secret" in str(told)
     Link.objects.create(
@@ -228,17 +228,17 @@ def test_credentials_are_kept_by_name_changed_by_box_and_never_told(flow: Flow) 
         target_key="2",
     )
     with pytest.raises(Refused, match="Make a new connection"):
-        configuration.set_credentials(shop, {}, account="other-shop", by=OLGA)
+        connection_setup.set_credentials(shop, {}, account="other-shop", by=OLGA)
     assert Connection.objects.get(pk=shop.pk).account == "ef760-ef.myshopify.com"
     with pytest.raises(Refused) as refusal:
-        configuration.set_credentials(shop, {"access_token": "not a token"}, account=None, by=OLGA)
+        connection_setup.set_credentials(shop, {"access_token": "not a token"}, account=None, by=OLGA)
     assert codes(refusal) == {"credentials": "connection.credentials"}
 
 
 def test_a_paused_connection_is_not_called_until_it_is_resumed(flow: Flow) -> None:
-    configuration.pause_connection(flow.source, reason="Moving house", by=OLGA)
+    connection_setup.pause_connection(flow.source, reason="Moving house", by=OLGA)
     assert not Connection.objects.get(pk=flow.source_id).may_call
-    configuration.resume_connection(flow.source, by=OLGA)
+    connection_setup.resume_connection(flow.source, by=OLGA)
     assert Connection.objects.get(pk=flow.source_id).may_call
 
 

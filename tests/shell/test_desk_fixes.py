@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,9 @@ from integrations.connectors.cliniko import sandbox_invoices as bills
 from integrations.messages import MESSAGES, Fix, Owner
 from integrations.models import Assignment, Comment, Delivery, Flow, FlowRevision, Override, ValueMap
 from integrations.services import desk, handling
-from integrations.services.configuration import By
+from integrations.services.changes import By
+from integrations.services.configuration import configure
+from integrations.services.configured import config_of
 from integrations.services.desk_choice import Chosen
 from tenants.models import AuditEntry
 from tenants.walls import app_now, tenant_tx
@@ -348,10 +351,6 @@ def test_a_change_of_the_flow_counts_for_what_is_tried_again(on_stage: Stage, ol
     on_stage.sync()
     row = only_held(on_stage)
     with tenant_tx(on_stage.tenant.pk, actor="olga"):
-        from dataclasses import replace
-
-        from integrations.services.configuration import config_of, configure
-
         flow = Flow.objects.get(pk=on_stage.flow_id)
         configure(
             flow, by=By("olga", "clinic_manager"), config=replace(config_of(flow), settings={"missing_email": "create"})

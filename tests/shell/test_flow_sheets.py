@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from integrations.flows.kind import Config
 from integrations.models import Flow, FlowRevision, Proposal
-from integrations.services import configuration
+from integrations.services import changes, configuration, configured
 from tenants.models import AuditEntry, Tenant
 from tenants.walls import tenant_tx
 from tests.blueprint_rows import add_flow
@@ -73,7 +73,7 @@ def confirm(client: Client, address: str, shown: Any, **more: str) -> Any:
 
 def config_of(of: Shown) -> Config:
     with tenant_tx(of.tenant.pk):
-        return configuration.config_of(Flow.objects.get(pk=of.flow_id))
+        return configured.config_of(Flow.objects.get(pk=of.flow_id))
 
 
 def test_a_file_is_shown_first_then_published_as_a_revision_with_its_author(bills: Shown, olga_at: Client) -> None:
@@ -115,7 +115,7 @@ def test_what_is_exported_comes_back_without_a_change(bills: Shown, olga_at: Cli
     hostile = {"=1+1": "hold", "a;b": "cancel", 'say "hi"\r\n,': "ignore", "\ufeff@x": "hold", "＝": "hold"}
     with tenant_tx(bills.tenant.pk):
         flow = Flow.objects.get(pk=bills.flow_id)
-        configuration.configure(flow, config=Config(value_maps={"status": hostile}), by=configuration.OPERATOR)
+        configuration.configure(flow, config=Config(value_maps={"status": hostile}), by=changes.OPERATOR)
     answer = olga_at.get(url(bills, "export"))
     assert answer["Content-Disposition"] == f'attachment; filename="harbour-physio-{KIND}-values.csv"'
     file = answer.content
@@ -130,15 +130,15 @@ def test_a_rule_that_another_flow_owns_is_a_refused_line(patients: Shown, ana_at
     with tenant_tx(patients.tenant.pk):
         flow = Flow.objects.select_related("source", "target").get(pk=patients.flow_id)
         configuration.configure(
-            flow, config=Config(removed=frozenset({"firstName"})), by=configuration.OPERATOR, note="given up"
+            flow, config=Config(removed=frozenset({"firstName"})), by=changes.OPERATOR, note="given up"
         )
         other = configuration.add_flow(
             kind=configuration.FLOW_KINDS[flow.kind], source=flow.source, target=flow.target, name="twin",
-            by=configuration.OPERATOR,
+            by=changes.OPERATOR,
         )  # fmt: skip
         shipped = configuration.FLOW_KINDS[flow.kind].rules
         only_first = Config(removed=frozenset(rule.target for rule in shipped if rule.target != "firstName"))
-        configuration.configure(other, config=only_first, by=configuration.OPERATOR)
+        configuration.configure(other, config=only_first, by=changes.OPERATOR)
         Flow.objects.filter(pk=other.pk).update(mode="preview")
         Flow.objects.filter(pk=flow.pk).update(mode="preview")
     data = b"Field,Comes from\nFirst name,First name\nLast name,First name\n"
@@ -152,7 +152,7 @@ def test_somebody_who_published_meanwhile_is_not_overwritten(bills: Shown, olga_
     shown = upload(olga_at, url(bills, "import"), GOOD)
     with tenant_tx(bills.tenant.pk):
         flow = Flow.objects.get(pk=bills.flow_id)
-        configuration.configure(flow, config=Config(value_maps={"status": {"25": "hold"}}), by=configuration.OPERATOR)
+        configuration.configure(flow, config=Config(value_maps={"status": {"25": "hold"}}), by=changes.OPERATOR)
     assert "Somebody published revision 2 meanwhile" in text(confirm(olga_at, url(bills, "import"), shown))
     assert config_of(bills).value_maps == {"status": {"25": "hold"}}
 

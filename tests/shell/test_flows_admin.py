@@ -7,9 +7,10 @@ from django.db import connection as database
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from integrations.flows.kind import Config
 from integrations.models import Delivery, Flow, FlowRevision, MappingRule, Run, RunState
-from integrations.services import configuration
-from integrations.services.configuration import OPERATOR
+from integrations.services import configuration, configured
+from integrations.services.changes import OPERATOR
 from tenants.models import AuditEntry, Tenant
 from tenants.walls import app_now, tenant_tx
 from tests.conftest import House, sign_in
@@ -81,7 +82,7 @@ def test_an_edited_rule_is_published_as_a_revision_and_reverted(on_stage: Stage,
     with tenant_tx(on_stage.tenant.pk):
         flow = Flow.objects.get()
         assert flow.revision_number == 2 and flow.wants_full_pass
-        assert configuration.config_of(flow).removed == {"phone"}
+        assert configured.config_of(flow).removed == {"phone"}
         revision = FlowRevision.objects.get(number=2)
         assert (revision.note, revision.author_id) == ("Preferred names", house.ana.pk)
         entry = AuditEntry.objects.get(action="flow.configured")
@@ -222,9 +223,7 @@ def test_the_value_maps_tab_says_that_this_kind_has_none(on_stage: Stage, ana_at
 def test_an_older_revision_is_published_again(on_stage: Stage, ana_at: Client, olga_at: Client) -> None:
     with tenant_tx(on_stage.tenant.pk):
         flow = Flow.objects.get()
-        configuration.configure(
-            flow, config=configuration.Config(settings={"archived": "hold"}), note="Ask", by=OPERATOR
-        )
+        configuration.configure(flow, config=Config(settings={"archived": "hold"}), note="Ask", by=OPERATOR)
     assert post(olga_at, on_stage.flow_id, "revisions", "clinic", number="1").status_code == 403
     post(ana_at, on_stage.flow_id, "revisions", number="1")
     with tenant_tx(on_stage.tenant.pk):

@@ -7,9 +7,10 @@ from django.db import connection as database
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from integrations.flows.kind import Config
 from integrations.models import Flow, Prediction, Proposal, Rehearsal
 from integrations.services import configuration, proposals, rehearsal
-from integrations.services.configuration import OPERATOR
+from integrations.services.changes import OPERATOR
 from tenants.walls import app_now, tenant_tx
 from tests.conftest import House, sign_in
 from tests.shell.screens import page, post, text
@@ -85,7 +86,7 @@ def test_it_warns_where_it_was_never_rehearsed_and_where_the_flow_moved_on(fille
         row = rehearsal.begin(proposal, now=app_now())
     rehearsal.carry_through(filled.tenant.pk, row.pk)
     with tenant_tx(filled.tenant.pk):
-        configuration.configure(flow, config=configuration.Config(settings={"missing_email": "skip"}), by=OPERATOR)
+        configuration.configure(flow, config=Config(settings={"missing_email": "skip"}), by=OPERATOR)
     said = text(page(ana_at, "agency", filled.flow_id, "proposal", **where))
     assert "The flow moved on meanwhile." in said and "It is out of date." in said and 'value="publish"' not in said
     assert "It departs from the published revision now." in text(act(ana_at, filled, proposal.pk, "rebase"))

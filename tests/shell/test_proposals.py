@@ -8,7 +8,8 @@ from integrations.core.rules import Rule
 from integrations.flows.kind import Config
 from integrations.models import Flow, FlowRevision, Proposal
 from integrations.services import configuration, proposals
-from integrations.services.configuration import OPERATOR, By, Refused, config_of
+from integrations.services.changes import OPERATOR, By, Refused
+from integrations.services.configured import config_of
 from tenants.models import AuditEntry, Role
 
 pytestmark = pytest.mark.django_db

@@ -16,7 +16,7 @@ from integrations.flows.kind import Config
 from integrations.models import Connection, Flow, Prediction, Rehearsal
 from integrations.services import errands as registry
 from integrations.services import proposals, rehearsal
-from integrations.services.configuration import OPERATOR, Refused
+from integrations.services.changes import OPERATOR, Refused
 from tenants.walls import app_now, system_tx, tenant_tx
 from tests.conftest import MovedClock
 from tests.stage import Stage

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from integrations.connectors.cliniko import sandbox_invoices as bills
 from integrations.models import Delivery, Flow, SeenValue
-from integrations.services import configuration
+from integrations.services import configured
 from tenants.models import AuditEntry
 from tenants.walls import app_now, tenant_tx
 from tests.shell.screens import page, post, text
@@ -50,7 +50,7 @@ def sent(given: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def maps_of(on_stage: Stage) -> Any:
     with tenant_tx(on_stage.tenant.pk):
-        return configuration.config_of(Flow.objects.get(pk=on_stage.flow_id)).value_maps
+        return configured.config_of(Flow.objects.get(pk=on_stage.flow_id)).value_maps
 
 
 def test_what_was_met_without_a_line_comes_first_with_what_waits_for_it(bills_on_stage: Stage, olga_at: Client) -> None:
@@ -227,6 +227,6 @@ def test_settings_are_tried_on_a_real_record_before_they_are_published(on_stage:
     assert answer.context["trial"]["action"] == "skip"
     assert "Not published yet" in text(answer)
     with tenant_tx(on_stage.tenant.pk):
-        assert configuration.config_of(Flow.objects.get()).settings == {}
+        assert configured.config_of(Flow.objects.get()).settings == {}
     wrong = post(olga_at, on_stage.flow_id, "settings", "clinic", **(given | {"missing_email": "perhaps"}))
     assert wrong.context["trial"] is None and "Select a valid choice" in text(wrong)

@@ -14,7 +14,8 @@ from integrations.core.records import OnConflict, Write
 from integrations.core.rules import Rule
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import ALL_TRANSFORMS, Config
-from integrations.services.configuration import rule_fault, tidy
+from integrations.services.config_faults import rule_fault
+from integrations.services.configured import tidy
 
 INVOICES, PATIENTS = FLOW_KINDS["invoices-to-orders"], FLOW_KINDS["patients-to-customers"]
 STATUS = ("Value map", "Value", "Meaning", "Becomes")

@@ -12,7 +12,8 @@ from integrations.flows.kind import Config
 from integrations.messages import message
 from integrations.models import Flow, FlowRevision, Prediction, Proposal, Rehearsal, RehearsalState
 from integrations.services import proposals, rehearsal
-from integrations.services.configuration import OPERATOR, Refused, config_of
+from integrations.services.changes import OPERATOR, Refused
+from integrations.services.configured import config_of
 from tenants.models import Tenant
 from tenants.walls import app_now, tenant_tx
 
