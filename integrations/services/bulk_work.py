@@ -28,7 +28,8 @@ _PAGE = f"""
 SELECT {COLUMNS}, d.bulk_line, d.singly, d.sealed_target FROM integrations_delivery d
 WHERE d.bulk_run_id = %(bulk_run)s AND d.id > %(after)s ORDER BY d.id LIMIT %(page)s
 """  # noqa: S608 - constants only
-# One by one (OFFSET 0): a run's rows come and go by the ten thousand, and old statistics would have all of them read.
+# One by one (OFFSET 0): a run's rows come and go by the ten thousand, and old statistics would have all of them read for
+# each page.
 _THESE = f"""
 SELECT {COLUMNS}, d.bulk_line, d.singly, d.sealed_target FROM unnest(%(these)s::bigint[]) AS asked(one)
 CROSS JOIN LATERAL (
@@ -38,8 +39,13 @@ CROSS JOIN LATERAL (
 """  # noqa: S608 - constants only
 _KEEP = """
 UPDATE integrations_delivery d SET sealed_target = kept.sealed, target_key = kept.key, bulk_line = NULL
-FROM unnest(%(ids)s::bigint[], %(sealed)s::bytea[], %(keys)s::text[]) AS kept(id, sealed, key)
-WHERE d.id = kept.id AND d.bulk_run_id = %(bulk_run)s
+FROM (
+    SELECT told.sealed, told.key, row.ctid FROM unnest(%(ids)s::bigint[], %(sealed)s::bytea[], %(keys)s::text[])
+        AS told(id, sealed, key)
+    CROSS JOIN LATERAL (
+        SELECT ctid FROM integrations_delivery WHERE id = told.id AND bulk_run_id = %(bulk_run)s OFFSET 0
+    ) AS row
+) AS kept WHERE d.ctid = kept.ctid
 """
 
 

@@ -21,7 +21,7 @@ from tenants.walls import app_now, tenant_tx
 logger = logging.getLogger(__name__)
 
 LONGEST_NAP_S = 5.0
-SHORT_SLICE_S = 2.0
+SHORT_SLICE_S = 1.0
 BAD_SCHEDULE_WAIT = timedelta(hours=1)
 
 
