@@ -25,7 +25,7 @@ from tenants.walls import tenant_tx
 
 LIVE = (RunState.RUNNING, RunState.PAUSED)
 SETTLING = 200
-OWN_ROW_S = 0.001  # what we take for a row of a bulk run, measured
+OWN_ROW_S = 0.001  # what we take ourselves for a row of a bulk run, or to read a record beside it; measured
 
 
 class Refused(ValueError):
@@ -129,8 +129,10 @@ def estimate(tenant_id: int, flow_id: int, *, client: Client | None = None) -> E
     read_s = reads.seconds(records * job.source_stream.read_cost)
     if job.target_stream.bulk and job.mode == Mode.LIVE and records > settings.SUTURE_BULK_FROM:
         rows = records * _rows_of_one(job, job.target_stream.bulk, page.records)
-        again = writes.seconds(_read_before_files(records) * job.target_stream.read_cost)
-        return Estimate(page.total, read_s, rows * (1 / settings.SUTURE_BULK_ROWS_PER_S + OWN_ROW_S) + again)
+        written_s = rows * (1 / settings.SUTURE_BULK_ROWS_PER_S + OWN_ROW_S)
+        again = _read_before_files(records)
+        again_s = max(again * OWN_ROW_S, writes.seconds(again * job.target_stream.read_cost))
+        return Estimate(page.total, read_s, records * OWN_ROW_S + again_s + written_s)
     return Estimate(page.total, read_s, writes.seconds(records * job.target_stream.write_cost))
 
 

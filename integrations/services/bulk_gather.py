@@ -73,11 +73,12 @@ def names_of(job: Job) -> tuple[str, ...]:
 
 
 def gather(work: Work, client: Client) -> None:
-    """Reads the target on from where it was read to, as far as this step's time goes. At its end the first pass begins,
-    if enough take part."""
-    keys = Keys(work.job)
+    """Reads the target on from where it was read to, as far as this step's time goes: who takes part is found out anew in
+    each step, and that does not count. At its end the first pass begins, if enough take part."""
+    keys, began = Keys(work.job), time.monotonic()
     for items in work.pages():
         _admit(work, keys, items)
+    work.ends += time.monotonic() - began
     if len(keys) and not _read_target(work, client, keys):
         return
     enough = len(keys) > settings.SUTURE_BULK_FROM

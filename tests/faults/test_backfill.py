@@ -181,6 +181,10 @@ def test_an_estimate_of_many_reckons_with_the_pace_of_bulk_runs(shown: Theatre):
     with override_settings(SUTURE_BULK_FROM=5, SUTURE_BULK_ROWS_PER_S=0.5):
         told = backfill.estimate(shown.tenant.pk, shown.flow_id, client=shown._client("practice"))
     assert told.write_s == pytest.approx(6 * 2 / 0.5, rel=0.01)
+    with override_settings(SUTURE_BULK_FROM=5, SUTURE_BULK_ROWS_PER_S=0.5, SUTURE_BULK_ROWS=2):
+        three = backfill.estimate(shown.tenant.pk, shown.flow_id, client=shown._client("practice"))
+    before_the_second_and_third_file = 2 + 4
+    assert three.write_s - told.write_s == pytest.approx(before_the_second_and_third_file * backfill.OWN_ROW_S)
     shown.set_flow(mode=Mode.PREVIEW)
     with override_settings(SUTURE_BULK_FROM=5, SUTURE_BULK_ROWS_PER_S=0.5):
         told = backfill.estimate(shown.tenant.pk, shown.flow_id, client=shown._client("practice"))
