@@ -26,6 +26,7 @@ from integrations.admin.records import (
     is_agency,
     when,
 )
+from integrations.admin.words import flow_name
 from integrations.flows import FLOW_KINDS
 from integrations.messages import message
 from integrations.services.candidates import page_of
@@ -119,7 +120,7 @@ def what_cell(row: Mismatch) -> Cell:
 
 
 def record_cell(row: Mismatch) -> Cell:
-    return {"text": row.source_key or row.target_key, "note": row.flow.name}
+    return {"text": row.source_key or row.target_key, "note": flow_name(row.flow)}
 
 
 def cause_cell(row: Mismatch) -> Cell:
@@ -143,7 +144,7 @@ class MismatchAdmin(RecordAdmin):
     detail_template = "admin/reconciliation/mismatch/detail.html"
     actions = ("bring_in_line", "download_csv", "download_xlsx")
     empty = Empty(
-        "Nothing does not agree",
+        "No mismatch",
         "What differs between the two sides will stand here. See Reports for when they were last compared.",
         "task_alt",
     )
@@ -157,7 +158,6 @@ class MismatchAdmin(RecordAdmin):
         return {
             **super().list_context(request, cl),
             "offered": offered if self.may_act(request) else [],
-            "bulk_max": repair.MOST,
         }
 
     # -- many at once
@@ -257,7 +257,7 @@ class MismatchAdmin(RecordAdmin):
                 ("State", _state(row)),
                 (f"In {words.source}", {"text": row.source_key}),
                 (f"In {words.target}", {"text": row.target_key}),
-                ("Flow", {"text": flow.name}),
+                ("Flow", {"text": flow_name(flow)}),
                 ("First seen", when(row, row.first_seen)),
                 ("Open for", {"text": _age(row)}),
                 ("Last seen", when(row, row.last_seen)),
