@@ -1,5 +1,6 @@
 """Mismatches: what is not equal on both sides, in plain words, with both values and what can be done."""
 
+from collections import Counter
 from datetime import timedelta
 from operator import itemgetter
 from typing import Any
@@ -189,8 +190,8 @@ class MismatchAdmin(RecordAdmin):
             **self.admin_site.each_context(request),
             "title": "Bring in line",
             "choice": chosen,
-            "sent": [(kinds[kind], count) for kind, count in chosen.by_kind.items()],
-            "left": [(kinds[kind], count) for kind, count in chosen.left.items()],
+            "sent": [(kinds[kind], count) for kind, count in Counter(chosen.by_kind).most_common()],
+            "left": [(kinds[kind], count) for kind, count in Counter(chosen.left).most_common()],
             "most": repair.MOST,
             "chosen": request.POST.getlist("_selected_action"),
             "select_across": request.POST.get("select_across", "0"),
@@ -242,6 +243,9 @@ class MismatchAdmin(RecordAdmin):
             "cause": words.cause(row.cause),
             "told": message(row.code) if row.code else None,
             "field": words.field(row.field),
+            "is_for_a_person": row.closed_at is None and row.kind not in repair.MENDED,
+            "may_repair": row.closed_at is None and row.kind in repair.MENDED and self.may_act(request),
+            "links_url": _listed(site, "link", row.source_key or row.target_key, slug),
             "has_values": row.sealed_values is not None,
             "left": left,
             "right": right,
