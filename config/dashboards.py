@@ -18,7 +18,6 @@ from django.http import Http404, HttpRequest
 from django.urls import NoReverseMatch, reverse
 
 from integrations.admin import trends
-from integrations.admin.words import flow_name
 from integrations.connectors import CONNECTORS
 from integrations.messages import message
 from integrations.models import (
@@ -35,6 +34,7 @@ from integrations.models import (
 from integrations.services import backfill, desk, noise
 from integrations.services.meters import today_of
 from integrations.services.quota import share_used
+from integrations.words import flow_name
 from reconciliation.health import days_of
 from tenants.admin import EDITORS, OWNERS
 from tenants.models import AGENCY_ROLES, Tenant

@@ -14,9 +14,9 @@ from import_export import fields, resources
 from import_export.formats import base_formats
 from tablib import Dataset
 
-from integrations.admin.words import name_of_flow
 from integrations.core.cells import safe_cell
 from integrations.vault import Vault, open_vault
+from integrations.words import name_of_flow
 from reconciliation.models import Mismatch
 from reconciliation.summary import AGES, Line
 from reconciliation.words import Words, values_of

@@ -15,9 +15,9 @@ from django.core.mail import EmailMessage
 from django.db.models import Sum
 from django.urls import reverse
 
-from integrations.admin.words import name_of_flow
 from integrations.services.mails import Letter, instant, send_claimed, written
 from integrations.services.schedule import next_due
+from integrations.words import name_of_flow
 from reconciliation.models import MailEvery, Mailing, Report, ReportLink, ReportState
 from reconciliation.summary import Line, lines
 from reconciliation.words import as_percent

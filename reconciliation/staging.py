@@ -57,15 +57,10 @@ class Limits:
 
     def asks_who_is_known(self, record: Record) -> bool:
         """Whether it matters what was wished for the record before."""
-        return record.state is State.ARCHIVED or self._is_older(record)
+        return record.state is State.ARCHIVED or gate.is_older(record, self.starts_at)
 
     def leaves_out(self, record: Record, known: Known) -> bool:
-        if self.pilot is not None and record.key not in self.pilot:
-            return True
-        return self._is_older(record) and not known.has(record.key)
-
-    def _is_older(self, record: Record) -> bool:
-        return bool(self.starts_at and record.created_at and record.created_at < self.starts_at)
+        return bool(gate.left_out(record, known, pilot=self.pilot, starts_at=self.starts_at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +137,7 @@ def read_right(job: Job, client: Client, place: str | None, keys: Sequence[str])
 
 
 def stage_left(report_id: int, layout: Layout, made: Mapping[str, Left]) -> int:
-    """How many records were staged that were not before. Call inside the clinic's transaction."""
+    """How many records were staged, some perhaps again. Call inside the clinic's transaction."""
     rows = []
     for left in made.values():
         prints = layout.wished(left.fields) if left.standing in (Standing.LIVE, Standing.GONE) else NOT_COMPARED

@@ -14,11 +14,11 @@ from django.utils.formats import date_format
 from integrations.admin.flow_page import FlowPage
 from integrations.admin.flow_shown import UNDER_WAY, ends_in_trouble
 from integrations.admin.setup import clinic_of, may_ask, said
-from integrations.admin.words import lasted, roughly
 from integrations.core.errors import SyncError
 from integrations.messages import Message
 from integrations.models import Flow, Mode, Run, RunState
 from integrations.services import backfill
+from integrations.words import lasted, roughly
 from tenants.services import record_audit
 from tenants.sites import LiveView
 from tenants.walls import app_now, narrow_to

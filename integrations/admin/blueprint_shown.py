@@ -9,13 +9,13 @@ from django.urls import reverse
 
 from integrations.admin.rules import Words
 from integrations.admin.said import Difference, differences
-from integrations.admin.words import flow_name
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Config
 from integrations.models import Blueprint, Following, Rehearsal, Rollout, RolloutState, RolloutStep, StepState
 from integrations.services import blueprints, following
 from integrations.services.config_faults import kind_faults
 from integrations.services.configured import config_of
+from integrations.words import flow_name
 from tenants.models import Tenant
 
 FOLLOWERS = 50

@@ -19,13 +19,13 @@ from integrations.admin.flow_shown import author_of
 from integrations.admin.rules import Words
 from integrations.admin.said import differences
 from integrations.admin.setup import SetupAdmin, faults_by_place
-from integrations.admin.words import flow_name
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Config
 from integrations.models import ROLLOUT_OPEN, Blueprint, BlueprintVersion, Flow, Rollout, RolloutState
 from integrations.services import blueprints
 from integrations.services.changes import Refused, refused
 from integrations.services.configured import config_of
+from integrations.words import flow_name
 from tenants.admin import OWNERS
 from tenants.middleware import person
 from tenants.models import AGENCY_ROLES

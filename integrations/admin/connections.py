@@ -15,7 +15,6 @@ from django.utils.safestring import SafeString
 from django.utils.text import slugify
 
 from integrations.admin.setup import SetupAdmin, clinic_of, in_one_clinic, may_ask, said
-from integrations.admin.words import flow_name
 from integrations.connectors import CONNECTORS
 from integrations.connectors.base import Connector, Probe
 from integrations.core.errors import SyncError
@@ -24,6 +23,7 @@ from integrations.services import connection_setup
 from integrations.services.changes import Refused
 from integrations.services.connections import test_connection
 from integrations.services.quota import share_used
+from integrations.words import flow_name
 from tenants.admin import EDITORS
 from tenants.models import AGENCY_ROLES, Tenant
 from tenants.signin import is_fresh, prove_yourself

@@ -33,7 +33,6 @@ from integrations.admin.records import (
     is_agency,
     when,
 )
-from integrations.admin.words import flow_name
 from integrations.connectors import CONNECTORS
 from integrations.messages import Owner, message
 from integrations.models import RERUN_LIVE, Assignment, Delivery, DeliveryState, Rerun
@@ -43,6 +42,7 @@ from integrations.services.candidates import Comparison, compare, label_of, page
 from integrations.services.changes import By
 from integrations.services.desk_choice import Chosen
 from integrations.services.trail import Seen, see_source
+from integrations.words import flow_name
 from tenants.middleware import person
 from tenants.sites import LiveView, agency_site, clinic_site, live_view
 from tenants.walls import app_now

@@ -9,13 +9,13 @@ from zoneinfo import ZoneInfo
 from django.db.models import QuerySet
 from django.http import QueryDict
 
-from integrations.admin.words import flow_name
 from integrations.connectors import CONNECTORS
 from integrations.messages import message
 from integrations.models import Delivery
 from integrations.services import desk, handling
 from integrations.services.changes import By
 from integrations.services.trail import Seen
+from integrations.words import flow_name
 from tenants.walls import app_now
 
 IGNORE_DAYS = ((7, "a week"), (30, "a month"), (90, "three months"), (365, "a year"))

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from integrations.admin.records import RecordAdmin, badge
-from integrations.admin.words import action_words
 from integrations.messages import Fix, Message, message
 from integrations.models import Comment, Delivery, Link, SyncLogEntry
 from integrations.services import desk, handling
 from integrations.services.handling import Gap, Lack
+from integrations.words import action_words
 from tenants.models import AuditEntry
 
 LOG_LINES = 8

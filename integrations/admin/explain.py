@@ -16,7 +16,6 @@ from unfold.dataclasses import SearchResult
 
 from integrations.admin.records import Cell, RecordAdmin, badge, facts, is_agency, when
 from integrations.admin.setup import may_ask
-from integrations.admin.words import flow_name
 from integrations.core.diffing import Fate
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import FlowKind
@@ -26,6 +25,7 @@ from integrations.services import linking
 from integrations.services.candidates import page_of
 from integrations.services.explain import Candidate, Explanation, FieldTold, Located, explain, locate, open_tested
 from integrations.services.wording import Told, Wording, singular
+from integrations.words import flow_name
 from tenants.models import Tenant
 from tenants.sites import Ask, SutureSite
 

@@ -14,12 +14,12 @@ from integrations.admin import rules
 from integrations.admin.flow_shown import UNDER_WAY, say_changed
 from integrations.admin.setup import SetupAdmin, clinic_of, faults_by_place, may_ask
 from integrations.admin.trials import shown_trial
-from integrations.admin.words import flow_name
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Config, FlowKind
 from integrations.services import config_faults, configuration, configured
 from integrations.services.changes import Refused
 from integrations.services.trial import try_record
+from integrations.words import flow_name
 from tenants.models import Role
 from tenants.sites import Ask
 from tenants.walls import narrow_to

@@ -15,7 +15,6 @@ from django.utils.timesince import timesince
 from integrations.admin import rules
 from integrations.admin.setup import humble
 from integrations.admin.trials import ACTION_STATES, ACTIONS
-from integrations.admin.words import lasted
 from integrations.flows import FLOW_KINDS
 from integrations.flows.kind import Config
 from integrations.messages import message
@@ -24,6 +23,7 @@ from integrations.services import backfill, configured
 from integrations.services.configuration import WRITING
 from integrations.services.freshness import MEASURED, Freshness
 from integrations.services.wording import in_short
+from integrations.words import lasted
 from tenants.walls import app_now
 
 ENOUGH = 20

@@ -39,13 +39,13 @@ from integrations.admin.proposals import proposal_page, proposals_of, proposed_a
 from integrations.admin.setup import SetupAdmin, in_one_clinic, said
 from integrations.admin.trials import ACTIONS
 from integrations.admin.value_maps import values_tab
-from integrations.admin.words import flow_name, rhythm
 from integrations.flows import FLOW_KINDS
 from integrations.models import DeliveryState, Flow, FlowRevision, Mode, Run
 from integrations.services import configuration, freshness
 from integrations.services.changes import By, Refused
 from integrations.services.configuration import WRITING
 from integrations.services.meters import days_of, today_of
+from integrations.words import flow_name, rhythm
 from tenants.admin import EDITORS
 from tenants.models import AGENCY_ROLES
 from tenants.sites import LiveView, agency_site, clinic_site, live_view

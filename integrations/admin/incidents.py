@@ -15,12 +15,12 @@ from django.urls import path
 
 from integrations.admin.records import Cell, Choice, Column, Empty, RecordAdmin, badge
 from integrations.admin.setup import may_ask
-from integrations.admin.words import flow_name, name_of_flow
 from integrations.messages import message
 from integrations.models import Alert, AlertHook, Call, HookPost, Incident, PostState
 from integrations.services import hooks, noise
 from integrations.services.incidents import count_of, in_short
 from integrations.services.mails import vendor_name
+from integrations.words import flow_name, name_of_flow
 from tenants.middleware import person
 from tenants.models import Role, Tenant
 from tenants.services import record_audit

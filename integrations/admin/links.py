@@ -22,13 +22,13 @@ from integrations.admin.records import (
     is_agency,
     when,
 )
-from integrations.admin.words import flow_name
 from integrations.connectors import CONNECTORS
 from integrations.messages import message
 from integrations.models import Link, LinkState
 from integrations.services import linking
 from integrations.services.candidates import label_of, page_of, stream_of
 from integrations.services.desk import Refused
+from integrations.words import flow_name
 from tenants.sites import LiveView, SutureSite, agency_site, clinic_site, live_view
 
 MADE_BY = {"created": "Created by Suture", "matched": "Found and matched", "person": "Chosen by a person"}

@@ -21,9 +21,9 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.views import ChangeList
 
-from integrations.admin.words import name_of_flow
 from integrations.models import Flow
 from integrations.services.linking import last_part
+from integrations.words import name_of_flow
 from tenants.admin import EDITORS, ReadOnlyTenantAdmin
 from tenants.models import Tenant
 from tenants.walls import AgencyScope, current_scope

@@ -19,9 +19,9 @@ from integrations.admin.records import (
     is_agency,
     when,
 )
-from integrations.admin.words import flow_name, lasted
 from integrations.messages import message
 from integrations.models import BUCKETS, Run, RunState
+from integrations.words import flow_name, lasted
 from tenants.sites import agency_site, clinic_site
 
 WORDS = {

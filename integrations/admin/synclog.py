@@ -25,13 +25,13 @@ from integrations.admin.records import (
     is_agency,
     when,
 )
-from integrations.admin.words import action_words, flow_name
 from integrations.connectors import CONNECTORS
 from integrations.flows import FLOW_KINDS
 from integrations.messages import message
 from integrations.models import Action, SyncLogEntry
 from integrations.services.candidates import label_of, page_of
 from integrations.services.lookup import Looked, find_by_email
+from integrations.words import action_words, flow_name
 from tenants.models import Tenant
 from tenants.sites import LiveView, agency_site, clinic_site, live_view
 

@@ -120,7 +120,7 @@ class Delivery(TenantModel):
             models.Index(
                 fields=["tenant", "target", "not_before"],
                 name="delivery_in_flight",
-                condition=models.Q(state__in=IN_FLIGHT),
+                condition=models.Q(state__in=IN_FLIGHT, bulk_run__isnull=True),
             ),
             models.Index(
                 fields=["tenant", "-held_at"],

@@ -18,14 +18,13 @@ from tenants.walls import app_now
 
 LOOKED_AT = 4  # of the first so many times the number that a bulk run needs, enough must be new
 
-# By their keys (OFFSET 0, and a state that no partial index is thought to cover): records come and go by the ten thousand,
-# and old statistics would have all that are in flight read for each.
+# By their keys (OFFSET 0): old statistics would have all that are in flight, or linked, read for each.
 _NEW = """
     AND w.target_key = '' AND w.creates = 0 AND w.crashes = 0 AND w.looks = 0 AND w.decision = '{}'
     AND w.sealed_draft IS NOT NULL AND w.revision_number = %(revision)s AND NOT w.singly
     AND NOT EXISTS (
         SELECT FROM integrations_delivery f
-        WHERE f.flow_id = w.flow_id AND f.source_key = w.source_key AND f.state || '' IN ('claimed', 'sending', 'uncertain')
+        WHERE f.flow_id = w.flow_id AND f.source_key = w.source_key AND f.state IN ('claimed', 'sending', 'uncertain')
         OFFSET 0)
     AND NOT EXISTS (
         SELECT FROM integrations_link l

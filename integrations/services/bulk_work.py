@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db import connection as database
 from django.db.models import Exists, OuterRef
@@ -24,11 +23,8 @@ from tenants.walls import app_now, tenant_tx
 PAGE = 250
 LONGEST_RUN = timedelta(days=2)  # a pass that has not told its end by then has none
 
-_PAGE = f"""
-SELECT {COLUMNS}, d.bulk_line, d.singly, d.sealed_target FROM integrations_delivery d
-WHERE d.bulk_run_id = %(bulk_run)s AND d.id > %(after)s ORDER BY d.id LIMIT %(page)s
-"""  # noqa: S608 - constants only
-# One by one (OFFSET 0): a run's rows come and go by the ten thousand, and old statistics would have all of them read.
+_IDS = "SELECT id FROM integrations_delivery WHERE bulk_run_id = %(bulk_run)s ORDER BY id"
+# One by one (OFFSET 0): without statistics a run of 50,000 looks small, and would be read through for each page.
 _THESE = f"""
 SELECT {COLUMNS}, d.bulk_line, d.singly, d.sealed_target FROM unnest(%(these)s::bigint[]) AS asked(one)
 CROSS JOIN LATERAL (
@@ -38,8 +34,13 @@ CROSS JOIN LATERAL (
 """  # noqa: S608 - constants only
 _KEEP = """
 UPDATE integrations_delivery d SET sealed_target = kept.sealed, target_key = kept.key, bulk_line = NULL
-FROM unnest(%(ids)s::bigint[], %(sealed)s::bytea[], %(keys)s::text[]) AS kept(id, sealed, key)
-WHERE d.id = kept.id AND d.bulk_run_id = %(bulk_run)s
+FROM (
+    SELECT told.sealed, told.key, row.ctid FROM unnest(%(ids)s::bigint[], %(sealed)s::bytea[], %(keys)s::text[])
+        AS told(id, sealed, key)
+    CROSS JOIN LATERAL (
+        SELECT ctid FROM integrations_delivery WHERE id = told.id AND bulk_run_id = %(bulk_run)s OFFSET 0
+    ) AS row
+) AS kept WHERE d.ctid = kept.ctid
 """
 
 
@@ -114,20 +115,24 @@ class Work:
 
     def pages(self) -> Iterator[list[Item]]:
         """All of them in the order in which they were wished."""
-        after = 0
-        while items := self._load(_PAGE, after=after, page=PAGE):
-            yield items
-            after = items[-1].pk
+        with self.tx(), database.cursor() as cursor:
+            cursor.execute(_IDS, {"bulk_run": self.run.pk})
+            ids = [pk for (pk,) in cursor.fetchall()]
+        for start in range(0, len(ids), PAGE):
+            if items := self.by_ids(ids[start : start + PAGE]):
+                yield items
 
     def at_lines(self, lines: Sequence[int]) -> list[Item]:
-        return self._load(_THESE.format(column="bulk_line"), these=list(lines))
+        return self._load("bulk_line", list(lines))
 
     def by_ids(self, ids: Sequence[int]) -> list[Item]:
-        return self._load(_THESE.format(column="id"), these=list(ids))
+        return self._load("id", list(ids))
 
-    def _load(self, statement: str, **given: Any) -> list[Item]:
+    def _load(self, column: str, these: list[int]) -> list[Item]:
         with self.tx(), database.cursor() as cursor:
-            cursor.execute(statement, {"tenant": self.job.tenant_id, "bulk_run": self.run.pk, **given})
+            cursor.execute(
+                _THESE.format(column=column), {"tenant": self.job.tenant_id, "bulk_run": self.run.pk, "these": these}
+            )
             rows = cursor.fetchall()
         return [self._item(row) for row in rows]
 

@@ -26,8 +26,8 @@ _RETURNING = f"RETURNING {COLUMNS}, due.state AS old_state"
 _LOST = """
 WITH due AS (
     SELECT id, state FROM integrations_delivery
-    WHERE target_id = %(target)s AND crashes {crashes} 0
-      AND (state IN ('claimed', 'sending') AND bulk_run_id IS NULL AND lease_until < %(now)s
+    WHERE target_id = %(target)s AND crashes {crashes} 0 AND bulk_run_id IS NULL
+      AND (state IN ('claimed', 'sending') AND lease_until < %(now)s
            OR state = 'uncertain' AND not_before <= %(now)s AND (lease_until IS NULL OR lease_until < %(now)s))
     ORDER BY not_before, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )

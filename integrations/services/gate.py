@@ -118,8 +118,12 @@ def left_out(record: Record, known: Known, *, pilot: frozenset[str] | None, star
     brought it in: then it is kept up."""
     if pilot is not None and record.key not in pilot:
         return "mode.pilot"
-    is_older = starts_at and record.created_at and record.created_at < starts_at
-    return "mode.before_start" if is_older and not known.has(record.key) else ""
+    return "mode.before_start" if is_older(record, starts_at) and not known.has(record.key) else ""
+
+
+def is_older(record: Record, starts_at: datetime | None) -> bool:
+    """Whether it was made before the flow's start."""
+    return bool(starts_at and record.created_at and record.created_at < starts_at)
 
 
 def refusal(wish: Wish, known: Known) -> str:

@@ -70,8 +70,8 @@ FROM integrations_connection c
 WHERE {_CALLABLE} AND (%(targets)s::bigint[] IS NULL OR c.id = ANY(%(targets)s)) AND (
     EXISTS ({_WAITING.format(backfill="false")}) OR EXISTS ({_WAITING.format(backfill="true")})
     OR EXISTS (SELECT FROM integrations_delivery d
-               WHERE d.tenant_id = c.tenant_id AND d.target_id = c.id
-                 AND (d.state IN ('claimed', 'sending') AND d.bulk_run_id IS NULL AND d.lease_until < %(now)s
+               WHERE d.tenant_id = c.tenant_id AND d.target_id = c.id AND d.bulk_run_id IS NULL
+                 AND (d.state IN ('claimed', 'sending') AND d.lease_until < %(now)s
                       OR d.state = 'uncertain' AND d.not_before <= %(now)s
                          AND (d.lease_until IS NULL OR d.lease_until < %(now)s))))
 LIMIT %(limit)s

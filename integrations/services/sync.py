@@ -21,7 +21,7 @@ from tenants.walls import app_now, tenant_tx
 logger = logging.getLogger(__name__)
 
 LONGEST_NAP_S = 5.0
-SHORT_SLICE_S = 2.0
+SHORT_SLICE_S = 1.0
 BAD_SCHEDULE_WAIT = timedelta(hours=1)
 
 
@@ -109,7 +109,8 @@ def sync(
     tell: Callable[[list[FlowReport]], None] = lambda _: None,
     begin: Callable[[int, int], int | None] | None = None,
 ) -> Report:
-    """Runs every chosen flow once and delivers; with ``until_idle`` waits for what becomes due within ``max_wait_s``.
+    """Runs every chosen flow once and delivers; with ``until_idle`` waits for what becomes due within ``max_wait_s``, but
+    no longer than that for a system that does not answer while nothing else moves.
 
     ``begin`` starts or finds a flow's run, given the clinic and the flow; without one it is an ordinary pass.
 
@@ -122,10 +123,15 @@ def sync(
         report.run_id = (begin or begin_run)(report.tenant_id, report.flow_id)
     only = pulse.Only([report.flow_id for report in reports], sorted({report.target_id for report in reports}))
     before = {report.flow_id: _totals(report) for report in reports}
+    moved_at, counts = started, [report.counts for report in reports]
     while reports:
         worked = _work_once(only, openings)
         _refresh(reports)
         tell(reports)
+        if counts != (counts := [report.counts for report in reports]):
+            moved_at = time.monotonic()
+        elif time.monotonic() - moved_at > max_wait_s and not all(_is_well(report) for report in reports):
+            break
         if not worked and not (until_idle and _nap(only, max_wait_s)):
             break
     _refresh(reports)
@@ -213,7 +219,7 @@ def _tell_requests(reports: list[FlowReport], openings: _Openings) -> None:
 
 
 def _is_well(report: FlowReport) -> bool:
-    """No failed run, no connection that needs a person."""
+    """No failed run, no connection that fails or needs a person."""
     with tenant_tx(report.tenant_id, reason="sync"):
         flow = Flow.objects.select_related("source", "target").get(pk=report.flow_id)
         failed = Run.objects.filter(pk=report.run_id, state=RunState.FAILED).exists()

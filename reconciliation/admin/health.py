@@ -15,12 +15,12 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from integrations.admin.trends import percent, spell, table_of, trends_of
-from integrations.admin.words import flow_name, lasted
 from integrations.connectors import CONNECTORS
 from integrations.core.cells import safe_cell
 from integrations.flows import FLOW_KINDS
 from integrations.messages import message
 from integrations.services.meters import Day, today_of
+from integrations.words import flow_name, lasted
 from reconciliation import health
 from reconciliation.exports import as_csv
 from reconciliation.health import FlowHealth, Health, Month

@@ -26,11 +26,11 @@ from integrations.admin.records import (
     is_agency,
     when,
 )
-from integrations.admin.words import name_of_flow
 from integrations.messages import message
 from integrations.services.candidates import shown
 from integrations.services.desk import Refused
 from integrations.vault import Unsealable, Vault, open_vault
+from integrations.words import name_of_flow
 from reconciliation import repair as repairs
 from reconciliation.models import Repair, RepairState, RepairStep, StepState, UndoState
 from reconciliation.repairing import AT_WORK, preview_place

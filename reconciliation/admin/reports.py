@@ -27,10 +27,10 @@ from integrations.admin.records import (
     is_agency,
     when,
 )
-from integrations.admin.words import lasted, name_of_flow
 from integrations.messages import message
 from integrations.models import Flow, Mode
 from integrations.services.desk import Refused
+from integrations.words import lasted, name_of_flow
 from reconciliation import chart, mailing, services
 from reconciliation.admin import summary
 from reconciliation.compare import AGREE, LEFT_OUT, LEFT_PARTS, OTHERS, RIGHT_PARTS

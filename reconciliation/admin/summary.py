@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from integrations.admin.records import RecordAdmin, is_agency
-from integrations.admin.words import name_of_flow
+from integrations.words import name_of_flow
 from reconciliation.admin.files import CSV, XLSX, as_file
 from reconciliation.exports import summary_csv, summary_xlsx
 from reconciliation.models import CAUSES

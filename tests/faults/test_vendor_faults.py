@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.core import mail
+from django.test import override_settings
 
 from integrations.connectors.sandbox_kit import Fault, FaultKind
 from integrations.connectors.shopify.sandbox import throttle_storm
@@ -428,3 +429,16 @@ def test_v15_a_mass_change_stops_and_asks(shown: Theatre) -> None:
     assert [one.subject for one in mail.outbox] == [
         f"{shown.tenant}: Patients become customers: 20 records wait for the same reason"
     ]
+
+
+def test_a_sync_in_one_process_gives_up_on_a_shop_that_stays_down_and_the_next_one_delivers(shown: Theatre) -> None:
+    shown.patients(3)
+    down = Fault(FaultKind.STATUS, times=MANY, status=503)
+    shown.shopify.faults.add(down)
+    with override_settings(SUTURE_BACKOFF_BASE_S=0.1, SUTURE_BACKOFF_CAP_S=0.3):
+        told = shown.report(max_wait_s=2)
+    assert not told.ok and [flow.counts["waiting"] for flow in told.flows] == [3]
+    shown.shopify.faults.clear()
+    with override_settings(SUTURE_BACKOFF_BASE_S=0.1, SUTURE_BACKOFF_CAP_S=0.3):
+        assert shown.report(max_wait_s=2).ok
+    assert len(shown.links()) == 3

@@ -288,10 +288,13 @@ def test_every_place_that_shows_a_record_leads_to_its_explanation(on_stage: Stag
 
 
 def test_a_long_history_costs_no_further_query(on_stage: Stage, mia: str, olga_at: Client) -> None:
+    def asked(captured: CaptureQueriesContext) -> list[str]:
+        """But for the quotas: how often one is asked for depends on how fast the vendors answer."""
+        told = [one["sql"] for one in captured.captured_queries]
+        return [sql for sql in told if "integrations_" in sql and "quotabudget" not in sql]
+
     ask(olga_at, mia)
-    with CaptureQueriesContext(
-        connection,
-    ) as few:
+    with CaptureQueriesContext(connection) as few:
         ask(olga_at, mia)
     with tenant_tx(on_stage.tenant.pk):
         entry = SyncLogEntry.objects.filter(source_key=mia).latest("at")
@@ -301,4 +304,4 @@ def test_a_long_history_costs_no_further_query(on_stage: Stage, mia: str, olga_a
             )
     with CaptureQueriesContext(connection) as many:
         ask(olga_at, mia)
-    assert len(many) == len(few)
+    assert len(asked(many)) == len(asked(few)) > 10

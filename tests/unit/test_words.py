@@ -2,7 +2,7 @@
 
 import pytest
 
-from integrations.admin.words import rhythm
+from integrations.words import rhythm
 
 
 @pytest.mark.parametrize(
