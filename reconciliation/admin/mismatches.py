@@ -27,12 +27,12 @@ from integrations.admin.records import (
     is_agency,
     when,
 )
-from integrations.admin.words import flow_name
 from integrations.flows import FLOW_KINDS
 from integrations.messages import message
 from integrations.services.candidates import page_of
 from integrations.services.desk import Refused
 from integrations.vault import open_vault
+from integrations.words import flow_name
 from reconciliation import repair
 from reconciliation.admin.files import CSV, XLSX, as_file
 from reconciliation.exports import csv_parts, xlsx
