@@ -4,7 +4,7 @@ Each number comes for all clinics at once, so the agency's page asks as many que
 one. Counts stop at a bound (``most``): a person needs to know that it is many.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -98,6 +98,7 @@ class Standing:
     held: int = 0
     waiting: int = 0
     counted_to: int = COUNT_MAX
+    held_counted_to: int = COUNT_MAX
     alerts: dict[int, Alert] = field(default_factory=dict)
     quota: float | None = None
     quota_of: str = ""
@@ -180,7 +181,7 @@ def stand(clinics: Sequence[Tenant], now: datetime) -> dict[int, Standing]:
         cursor.execute(_COUNTS, {"now": now, "most": most(len(standings)), "clinics": list(standings)})
         for pk, held, waiting in cursor.fetchall():
             standings[pk].held, standings[pk].waiting = held, waiting
-            standings[pk].counted_to = most(len(standings))
+            standings[pk].counted_to = standings[pk].held_counted_to = most(len(standings))
     _fill_quota(standings.values(), now)
     return standings
 
@@ -291,7 +292,7 @@ def _noise_tile(now: datetime, clinics: int) -> dict[str, Any]:
 def _tiles(standings: Sequence[Standing]) -> list[dict[str, Any]]:
     look = [one for one in standings if STATES[one.state][2] <= STATES["attention"][2]]
     held = sum(one.held for one in standings)
-    is_more = any(one.held >= one.counted_to for one in standings)
+    is_more = any(one.held >= one.held_counted_to for one in standings)
     waiting = sum(one.waiting for one in standings)
     well = sum(one.state == "ok" for one in standings)
     return [
@@ -322,7 +323,7 @@ def row_of(one: Standing, site: SutureSite) -> dict[str, Any]:
         "waiting_url": f"{desk_url}{_query(show='waiting', clinic=slug)}" if desk_url else "",
         "waiting_more": "+" if one.waiting >= one.counted_to else "",
         "held": one.held,
-        "held_more": "+" if one.held >= one.counted_to else "",
+        "held_more": "+" if one.held >= one.held_counted_to else "",
         "held_url": f"{desk_url}{_query(clinic=slug)}" if desk_url else "",
         "quota": one.quota,
         "quota_note": one.quota_of,
@@ -363,6 +364,11 @@ def one_clinic(request: HttpRequest, site: SutureSite, tenant: Tenant) -> dict[s
     role = site.role_of(request)
     today = today_of(tenant, now)
     first = today - trends.SHOWN
+    kinds = desk.kinds_of_trouble(desk.on_desk(now)) if one.held else Counter()
+    one.held, one.held_counted_to = kinds.total(), desk.COUNT_MAX
+    row = row_of(one, site) | {"url": ""}
+    if role not in AGENCY_ROLES and not (one.connections and one.flows):
+        row["note"] = ""  # what to do next is the agency's
     drawn = trends.trends_of(days_of(tenant, first, today, now), first, today) if one.flows else []
     return {
         "title": tenant.name,
@@ -370,12 +376,12 @@ def one_clinic(request: HttpRequest, site: SutureSite, tenant: Tenant) -> dict[s
         "table": trends.table_of(drawn),
         "health_url": f"{reverse(f'{site.name}:health')}{_query(clinic=slug) if slug else ''}",
         "members_url": _members_url(tenant) if site is agency_site else "",
-        "clinics": [row_of(one, site) | {"url": ""}],
+        "clinics": [row],
         "more": "admin/integrations/dashboard_clinic.html",
         "zone": tenant.time_zone,
         "clinic": tenant,
-        "first": _first(site, slug, now) if one.held else [],
-        "all_held_url": row_of(one, site)["held_url"],
+        "first": _first(site, slug, kinds),
+        "all_held_url": row["held_url"],
         "connections": [
             _connection(connection, site) | {"alert": one.alerts.get(connection.pk)} for connection in one.connections
         ],
@@ -401,9 +407,8 @@ def _next_url(one: Standing, site: SutureSite) -> str:
     return page_url(site, "integrations", "flow" if one.connections else "connection", "add")
 
 
-def _first(site: SutureSite, slug: str, now: datetime) -> list[dict[str, Any]]:
-    """The kinds of trouble on the desk, those the clinic can fix itself first."""
-    kinds = desk.kinds_of_trouble(desk.on_desk(now))
+def _first(site: SutureSite, slug: str, kinds: Counter[str]) -> list[dict[str, Any]]:
+    """The kinds of trouble on the desk, the most frequent first."""
     desk_url = page_url(site, "integrations", "delivery", "changelist")
     return [
         {"count": count, "told": message(code), "url": f"{desk_url}{_query(code=code, clinic=slug)}"}

@@ -30,7 +30,7 @@ OWNERS = {
     Owner.CLINIC: "The clinic",
     Owner.AGENCY: "The agency",
     Owner.VENDOR: "The vendor",
-    Owner.SYSTEM: "Suture's makers",
+    Owner.SYSTEM: "Suture's engineers",
 }
 AGES = ("Under a day", "1 to 7 days", "8 to 28 days", "Older")
 ALERTS_SHOWN = DECISIONS_SHOWN = FIELDS_SHOWN = 20

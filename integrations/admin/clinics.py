@@ -27,6 +27,7 @@ STATES = {
 
 class ClinicAdmin(TenantAdmin):
     list_display = ("name", "state_word", "slug", "time_zone", "country", "currency")
+    list_before_template = "admin/tenants/tenant/none.html"
     list_per_page = 100
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

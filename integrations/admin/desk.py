@@ -251,6 +251,7 @@ class DeliveryAdmin(RecordAdmin):
             "kinds": [(message(code), count, chosen.get("code") == code) for code, count in kinds.most_common(8)]
             if show == ""
             else [],
+            "counted_most": desk.COUNT_MAX if show == "" and kinds.total() >= desk.COUNT_MAX else 0,
             "lanes": _lanes(kinds, str(chosen.get("owner") or "")) if show == "" and kinds else [],
             "may_act": self.may_act(request),
             "offered": _offered(show) if self.may_act(request) else [],
@@ -343,7 +344,7 @@ class DeliveryAdmin(RecordAdmin):
     ) -> HttpResponse:
         """What would be done, to how many of which kind; nothing is done yet."""
         held = queryset.filter(state=DeliveryState.HELD)
-        kinds = desk.kinds_of_trouble(held, sample=desk.BULK_MAX)
+        kinds = desk.kinds_of_trouble(held, most=desk.BULK_MAX)
         total, few = sum(kinds.values()), settings.SUTURE_CANARY_RECORDS
         by_questions = (
             request.POST.get("select_across") == "1" and not request.GET.get("q") and not request.GET.get("show")

@@ -104,7 +104,7 @@ class DigestAdmin(RecordAdmin):
                     now["kinds"].get(code, 0),
                     self.url_of("delivery", "changelist", code=code, clinic=clinic),
                 )
-                for code, then in row.waiting.get("kinds", {}).items()
+                for code, then in digests.kinds_of(row.waiting)
             ],
             "total": digests.total(row.waiting),
             "total_now": digests.total(now),

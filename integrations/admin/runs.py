@@ -99,7 +99,7 @@ class RunAdmin(RecordAdmin):
         Column("State", state_cell),
         Column("Read", lambda row: {"text": f"{row.read:,}"}, num=True),
         Column("What came of it", came_cell),
-        Column("Took", took_cell),
+        Column("Took", took_cell, num=True),
         CLINIC,
     )
     list_filter = (FlowFilter, StateFilter, SomethingFilter, ClinicFilter)

@@ -7,7 +7,7 @@ from integrations.connectors import CONNECTORS
 from integrations.connectors.base import Field, Stream
 from integrations.core import errors
 from integrations.core.records import Record
-from integrations.core.values import Email, Phone, Value, in_words
+from integrations.core.values import Email, Phone, Text, Value, in_words
 from integrations.models import Connection, Delivery
 from integrations.services import connections
 from integrations.services.desk import KEY, taken_by
@@ -166,12 +166,14 @@ def label_of(stream: Stream, name: str) -> str:
 
 
 def shown(stream: Stream, name: str, value: Value, *, masked: bool) -> str:
-    """A value for a page, masked by its class where asked. Nothing at all is ``""``."""
+    """A value for a page, masked by its class where asked. Nothing at all is ``""``. A field that the stream no longer
+    has is masked as text."""
     if not _said(value):
         return ""
-    text, known, kind = in_words(value), stream.find_field(name), stream.kind_of(name)
+    text, known = in_words(value), stream.find_field(name)
     if isinstance(value, bool | tuple) or not masked or (isinstance(known, Field) and not known.personal):
         return text
+    kind = known.kind if known else Text
     if kind is Email:
         return redact.email(text)
     return redact.phone(text) if kind is Phone else redact.word(text)

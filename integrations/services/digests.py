@@ -59,7 +59,12 @@ def waiting_now(now: datetime) -> dict[str, Any]:
             lane = lanes.setdefault(message(code).owner.value, {})
             lane[age] = lane.get(age, 0) + count
             kinds[code] += count
-    return {"lanes": lanes, "kinds": dict(kinds.most_common())}
+    return {"lanes": lanes, "kinds": kinds}
+
+
+def kinds_of(waiting: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """The codes of what waited with their counts, the most frequent first: as kept, they are in no order."""
+    return sorted(waiting.get("kinds", {}).items(), key=lambda kind: (-kind[1], kind[0]))
 
 
 def total(waiting: Mapping[str, Any]) -> int:
@@ -103,7 +108,7 @@ def _lines(digest: Digest) -> list[str]:
         return ["Every record went through.", "", "Please sign off that you have seen this:", page]
     lanes = digest.waiting["lanes"]
     lines = [lane_said(owner, lanes[owner]) for owner in LANE_WORDS if owner in lanes]
-    kinds = list(digest.waiting["kinds"].items())
+    kinds = kinds_of(digest.waiting)
     lines += ["", "What waits:"]
     lines += [f"{count:,} x {message(code).sentence} {desk_page(code)}" for code, count in kinds[:KINDS_MAX]]
     if len(kinds) > KINDS_MAX:

@@ -1,5 +1,6 @@
 """Mismatches: what is not equal on both sides, in plain words, with both values and what can be done."""
 
+from collections import Counter
 from datetime import timedelta
 from operator import itemgetter
 from typing import Any
@@ -31,6 +32,7 @@ from integrations.messages import message
 from integrations.services.candidates import page_of
 from integrations.services.desk import Refused
 from integrations.vault import open_vault
+from integrations.words import flow_name
 from reconciliation import repair
 from reconciliation.admin.files import CSV, XLSX, as_file
 from reconciliation.exports import csv_parts, xlsx
@@ -119,7 +121,7 @@ def what_cell(row: Mismatch) -> Cell:
 
 
 def record_cell(row: Mismatch) -> Cell:
-    return {"text": row.source_key or row.target_key, "note": row.flow.name}
+    return {"text": row.source_key or row.target_key, "note": flow_name(row.flow)}
 
 
 def cause_cell(row: Mismatch) -> Cell:
@@ -143,7 +145,7 @@ class MismatchAdmin(RecordAdmin):
     detail_template = "admin/reconciliation/mismatch/detail.html"
     actions = ("bring_in_line", "download_csv", "download_xlsx")
     empty = Empty(
-        "Nothing does not agree",
+        "No mismatch",
         "What differs between the two sides will stand here. See Reports for when they were last compared.",
         "task_alt",
     )
@@ -157,7 +159,6 @@ class MismatchAdmin(RecordAdmin):
         return {
             **super().list_context(request, cl),
             "offered": offered if self.may_act(request) else [],
-            "bulk_max": repair.MOST,
         }
 
     # -- many at once
@@ -189,8 +190,8 @@ class MismatchAdmin(RecordAdmin):
             **self.admin_site.each_context(request),
             "title": "Bring in line",
             "choice": chosen,
-            "sent": [(kinds[kind], count) for kind, count in chosen.by_kind.items()],
-            "left": [(kinds[kind], count) for kind, count in chosen.left.items()],
+            "sent": [(kinds[kind], count) for kind, count in Counter(chosen.by_kind).most_common()],
+            "left": [(kinds[kind], count) for kind, count in Counter(chosen.left).most_common()],
             "most": repair.MOST,
             "chosen": request.POST.getlist("_selected_action"),
             "select_across": request.POST.get("select_across", "0"),
@@ -242,6 +243,9 @@ class MismatchAdmin(RecordAdmin):
             "cause": words.cause(row.cause),
             "told": message(row.code) if row.code else None,
             "field": words.field(row.field),
+            "is_for_a_person": row.closed_at is None and row.kind not in repair.MENDED,
+            "may_repair": row.closed_at is None and row.kind in repair.MENDED and self.may_act(request),
+            "links_url": _listed(site, "link", row.source_key or row.target_key, slug),
             "has_values": row.sealed_values is not None,
             "left": left,
             "right": right,
@@ -257,7 +261,7 @@ class MismatchAdmin(RecordAdmin):
                 ("State", _state(row)),
                 (f"In {words.source}", {"text": row.source_key}),
                 (f"In {words.target}", {"text": row.target_key}),
-                ("Flow", {"text": flow.name}),
+                ("Flow", {"text": flow_name(flow)}),
                 ("First seen", when(row, row.first_seen)),
                 ("Open for", {"text": _age(row)}),
                 ("Last seen", when(row, row.last_seen)),

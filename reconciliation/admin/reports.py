@@ -121,7 +121,7 @@ class ReportAdmin(RecordAdmin):
         Column("Do not agree", unequal_cell, num=True),
         Column("At the source", lambda row: {"text": f"{row.left or row.read_left:,}"}, num=True),
         Column("At the target", lambda row: {"text": f"{row.right or row.read_right:,}"}, num=True),
-        Column("Took", took_cell),
+        Column("Took", took_cell, num=True),
         CLINIC,
     )
     list_filter = (FlowFilter, StateFilter, ClinicFilter)

@@ -78,6 +78,16 @@ def sideways(page: Page) -> int:
     return int(page.evaluate("Math.max(0, document.documentElement.scrollWidth - innerWidth)"))
 
 
+def cut_off(page: Page) -> list[str]:
+    """Tables that are wider than what is seen of them, by their headings."""
+    return list(
+        page.evaluate(
+            "[...document.querySelectorAll('.su-table-wrap')].filter((one) => one.scrollWidth > one.clientWidth + 1)"
+            ".map((one) => one.querySelector('thead')?.innerText ?? '')"
+        )
+    )
+
+
 def keyboard_path(page: Page, *, most: int = 80) -> list[str]:
     """The names of what Tab reaches, in order. Fails when the focus cannot be seen."""
     page.evaluate("document.activeElement?.blur()")

@@ -72,9 +72,11 @@ class Visitor:
         return path
 
     def looks_right(self, name: str) -> None:
-        """A picture, no sideways scrolling, and text that can be read on its ground (WCAG AA)."""
+        """A picture, no sideways scrolling, no table cut off, and text that can be read on its ground (WCAG AA)."""
         self.shot(name)
         assert looking.sideways(self.page) == 0, f"{name} scrolls sideways"
+        cut = looking.cut_off(self.page)
+        assert not cut, f"{name} has tables that are cut off: {cut}"
         faint = looking.faint_texts(self.page)
         assert not faint, f"{name} has faint text: {faint}"
 

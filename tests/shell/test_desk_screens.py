@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from integrations.models import Delivery, Flow, Link, Run, SyncLogEntry
-from integrations.services import candidates
+from integrations.services import candidates, desk
 from tenants.models import AuditEntry
 from tenants.walls import app_now, tenant_tx
 from tests.conftest import House, sign_in
@@ -376,6 +376,20 @@ def test_vendor_text_is_shown_as_text(house: House, flow: Flow, no_vendor: None)
     text = body(sign_in(house.olga).get(f"/clinic/integrations/delivery/{held.pk}/change/"))
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
+
+
+def test_the_kinds_count_all_that_waits_however_old(house: House, flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    hold_many(flow, 5_100)
+    hold(flow, "1", code="record.name_missing", held_at=app_now() - timedelta(days=30))
+    client = sign_in(house.olga)
+    response = client.get("/clinic/integrations/delivery/")
+    counts = {told.code: count for told, count, _ in response.context["kinds"]}
+    assert sum(count for *_, count, _ in response.context["lanes"]) == 5_101
+    assert set(counts.values()) <= {637, 638}, "of each kind as many as there are"
+    assert "This person has no name." in body(response), "the oldest kind can be asked for"
+    assert "count the newest" not in body(response)
+    monkeypatch.setattr(desk, "COUNT_MAX", 60)
+    assert "These numbers count the newest 60 only." in body(client.get("/clinic/integrations/delivery/"))
 
 
 def test_many_rows_are_counted_to_a_bound(house: House, flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,7 +161,37 @@ def test_a_list_costs_the_same_with_three_rows_and_thirty(house: House, flow: Fl
 def test_an_empty_list_says_what_to_do(house: House) -> None:
     client = sign_in(house.olga)
     assert "Nothing was compared yet" in body(client.get("/clinic/reconciliation/report/"))
-    assert "Nothing does not agree" in body(client.get("/clinic/reconciliation/mismatch/"))
+    assert "No mismatch" in body(client.get("/clinic/reconciliation/mismatch/"))
+
+
+def test_a_mismatch_of_a_field_that_is_no_more_is_still_shown_and_masked(house: House, flow: Flow) -> None:
+    row = differ(flow, done(flow, agree=997, different=1), "1", field="nickname")
+    url = f"/clinic/reconciliation/mismatch/{row.pk}/change/"
+    assert MAIL in body(sign_in(house.olga).get(url))
+    seen = sign_in(house.vik).get(url)
+    assert seen.status_code == 200
+    assert MAIL not in body(seen)
+
+
+def test_a_mismatch_says_what_to_do_about_it(house: House, flow: Flow) -> None:
+    report = done(flow, agree=997, different=1)
+    mended = differ(flow, report, "1")
+    decided = differ(flow, report, "2", kind="linked_twice", field="", cause="", sealed_values=None)
+    for person, tells in ((house.olga, True), (house.vik, False)):
+        client = sign_in(person)
+        text = body(client.get(f"/clinic/reconciliation/mismatch/{mended.pk}/change/"))
+        assert ("choose Bring in line" in text) is tells, "who may only look is not told to act"
+        text = body(client.get(f"/clinic/reconciliation/mismatch/{decided.pk}/change/"))
+        assert "A person decides about it" in text and "/clinic/integrations/link/?q=2" in text
+        assert "choose Bring in line" not in text
+
+
+def test_a_mismatch_names_its_flow_in_words(house: House, flow: Flow) -> None:
+    row = differ(flow, done(flow, agree=997, different=1), "1")
+    client = sign_in(house.olga)
+    for page in ("", f"{row.pk}/change/"):
+        text = body(client.get(f"/clinic/reconciliation/mismatch/{page}"))
+        assert "Patients become customers" in text and ">patients-to-customers<" not in text
 
 
 def test_a_report_shows_how_its_sides_add_up(house: House, flow: Flow) -> None:

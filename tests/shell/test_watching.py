@@ -181,6 +181,21 @@ def made(flow: Flow) -> Digest:
         return digests.make(app_now())
 
 
+def test_a_digest_tells_the_most_frequent_kinds_first(flow: Flow, house: House) -> None:
+    many = ["match.several", "field.conflict", "unmapped_value", "internal.poison", "record.email_missing"]
+    many += ["match.shared_email", "match.shared_sku", "product.name_missing", "product.price_missing"]
+    many += ["shopify.province_invalid", "invoice.total_differs"]
+    for number, code in enumerate(many):
+        for one in range(number + 1):
+            hold(flow, f"{number}00{one}", code=code)
+    row = made(flow)
+    digests.send(flow.tenant_id)
+    told = [line for line in mail.outbox[-1].body.splitlines() if " x " in line]
+    assert [int(line.split(" x ")[0]) for line in told] == list(range(11, 1, -1)), "the rarest is left to the desk"
+    shown = sign_in(house.olga).get(f"/clinic/integrations/digest/{row.pk}/change/")
+    assert [then for _, then, *_ in shown.context["kinds"]] == list(range(11, 0, -1))
+
+
 def test_a_calm_week_is_told_as_well(flow: Flow) -> None:
     made(flow)
     assert digests.send(flow.tenant_id) == 1
