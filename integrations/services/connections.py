@@ -101,6 +101,8 @@ def _client(tenant_id: int, connection: Connection, *, interactive: bool, patien
     with tenant_tx(tenant_id, reason="open client"):
         credentials = credentials_of(connection)
     connector = CONNECTORS[connection.vendor]
+    if any(box.required and not credentials.get(box.name) for box in connector.credentials):
+        raise errors.AccountError("connection.incomplete")
     account = _account(connection, credentials)
     gate = open_gate(
         connector.name,

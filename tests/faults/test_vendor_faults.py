@@ -442,3 +442,18 @@ def test_a_sync_in_one_process_gives_up_on_a_shop_that_stays_down_and_the_next_o
     with override_settings(SUTURE_BACKOFF_BASE_S=0.1, SUTURE_BACKOFF_CAP_S=0.3):
         assert shown.report(max_wait_s=2).ok
     assert len(shown.links()) == 3
+
+
+@pytest.mark.parametrize("side", ["practice", "shop"])
+def test_a_connection_without_its_keys_waits_for_them_and_nothing_breaks(shown: Theatre, side: str) -> None:
+    shown.patients(2)
+    with tenant_tx(shown.tenant.pk):
+        kept = bytes(shown.connection(side).sealed_credentials)
+        Connection.objects.filter(name=side).update(sealed_credentials=b"")
+    assert not shown.report(max_wait_s=2).ok
+    faulty = shown.connection(side)
+    assert (faulty.state, faulty.state_code) == (ConnectionState.NEEDS_REAUTH, "connection.incomplete")
+    with tenant_tx(shown.tenant.pk):
+        Connection.objects.filter(name=side).update(sealed_credentials=kept, state=ConnectionState.OK, state_code="")
+    shown.pass_over()
+    assert len(shown.links()) == 2
