@@ -107,7 +107,9 @@ class RunAdmin(RecordAdmin):
     key_columns = ()
     ordering = ("-started_at",)
     detail_template = "admin/integrations/run/detail.html"
-    empty = Empty("No run yet", "Set a flow to preview or live; its first run begins within a minute.", "play_circle")
+    empty = Empty(
+        "No run yet", "Within a minute after a flow is set to preview or live, its first run begins.", "play_circle"
+    )
 
     def detail(self, request: HttpRequest, row: Run) -> dict[str, Any]:
         slug = row.tenant.slug if is_agency() else ""

@@ -146,7 +146,7 @@ class SyncLogAdmin(RecordAdmin):
     find_template: ClassVar[str] = "admin/integrations/synclogentry/find.html"
     empty = Empty(
         "Nothing happened yet",
-        "Set a flow to preview: its first pass writes its lines here, and nothing to anybody's system.",
+        "Once a flow is set to preview, its first pass writes its lines here, and nothing to anybody's system.",
         "receipt_long",
     )
 

@@ -132,7 +132,7 @@ class ReportAdmin(RecordAdmin):
     detail_template = "admin/reconciliation/report/detail.html"
     empty = Empty(
         "Nothing was compared yet",
-        "Each live flow is compared at night. Ask for a comparison now to see whether both sides agree.",
+        "Each live flow is compared at night. One that is asked for now shows whether both sides agree.",
         "balance",
     )
     empty_filtered: ClassVar[Empty] = Empty("No report fits", "Widen the filters, or show everything.", "search_off")
