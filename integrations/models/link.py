@@ -27,8 +27,8 @@ class Link(TenantModel):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        # Keys come first: a search by the one key is then never thought as cheap by the other's index, whatever is known
-        # of a table that was filled a moment ago.
+        # Keys come first: without statistics on the other columns (migration 0004), a search by one key would be thought
+        # as cheap by the other key's index.
         constraints = [
             models.UniqueConstraint(
                 fields=["tenant", "source_key", "source", "source_stream", "target", "target_stream"],

@@ -18,7 +18,7 @@ from tenants.walls import app_now
 
 LOOKED_AT = 4  # of the first so many times the number that a bulk run needs, enough must be new
 
-# By their keys (OFFSET 0): old statistics would have all that are in flight, or linked, read for each.
+# By their keys (OFFSET 0): without statistics, all that is in flight or linked would be read for each.
 _NEW = """
     AND w.target_key = '' AND w.creates = 0 AND w.crashes = 0 AND w.looks = 0 AND w.decision = '{}'
     AND w.sealed_draft IS NOT NULL AND w.revision_number = %(revision)s AND NOT w.singly
