@@ -168,9 +168,8 @@ def sentence_cell(row: Delivery) -> Cell:
 
 def _fields_note(row: Delivery) -> str:
     """Which fields, where it is about fields; and the reason of an ignored one."""
-    stream = desk.kind_of(row).target
-    names = [label_of(stream, problem["field"]) for problem in row.codes if problem.get("field")]
-    said = ", ".join(dict.fromkeys(names))
+    kind = desk.kind_of(row)
+    said = ", ".join(dict.fromkeys(filter(None, (handling.place_of(kind, problem) for problem in row.codes))))
     if row.ignored_reason and row.ignored_until:
         said = " · ".join(filter(None, [said, f"Ignored: {row.ignored_reason}"]))
     return said
@@ -444,9 +443,9 @@ class DeliveryAdmin(RecordAdmin):
             "is_held": row.state == DeliveryState.HELD,
             "is_ignored": bool(row.ignored_until and row.ignored_until > app_now()),
             "problems": [
-                (label_of(kind.target, problem["field"]), _unless_said(problem["code"], row))
+                (place, _unless_said(problem["code"], row))
                 for problem in row.codes
-                if problem.get("field")
+                if (place := handling.place_of(kind, problem))
             ],
             "help": help_for(self, row, told, without=bool(without), has_candidates=can_choose) if row.code else None,
             "given": handling.given_fields(row),

@@ -35,7 +35,8 @@ COUNT_MAX = 10_000
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not subscriptable at run time
-    """Counts to COUNT_MAX and says when there are more; pages beyond are reached by narrowing the list."""
+    """Counts to COUNT_MAX and says when there are more; rows beyond are reached by narrowing the list, and a page beyond
+    is the last one."""
 
     @cached_property
     def counted(self) -> int:
@@ -48,6 +49,9 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not subscriptabl
     @cached_property
     def count(self) -> int:
         return min(self.counted, COUNT_MAX)
+
+    def validate_number(self, number: Any) -> int:
+        return int(super().validate_number(min(int(number), self.num_pages)))
 
     def page(self, number: Any) -> Any:
         """The page's keys first, by the index alone; then its rows with what they are shown with."""
@@ -244,7 +248,7 @@ class RecordAdmin(ReadOnlyTenantAdmin):
 
     def _pages(self, cl: ChangeList) -> dict[str, Any]:
         paginator: Any = cl.paginator
-        number, last = cl.page_num, paginator.num_pages
+        number, last = min(cl.page_num, paginator.num_pages), paginator.num_pages
         return {
             "count": paginator.count,
             "has_more": getattr(paginator, "has_more", False),

@@ -10,6 +10,7 @@ from integrations.core.values import Kind, Value
 from integrations.flows.kind import FlowKind, ValueMapSpec, effective_rules
 from integrations.models import Assignment, Comment, Delivery, DeliveryState, Flow, Override
 from integrations.services import changes, desk, overrides
+from integrations.services.candidates import label_of
 from integrations.services.changes import By
 from integrations.services.configuration import configure
 from integrations.services.configured import ANYTHING_ELSE, config_of
@@ -51,9 +52,22 @@ def gap_of(delivery: Delivery) -> Gap | None:
     """The gap that holds this record, None where it is held for something else."""
     if delivery.code != UNMAPPED or not delivery.codes:
         return None
-    name, _, value = str(delivery.codes[0].get("field", "")).partition(" ")
-    spec = next((spec for spec in kind_of(delivery).value_maps if spec.source == name), None)
+    spec, value = _spec_and_value(kind_of(delivery), delivery.codes[0])
     return Gap(spec, value, _alike(delivery).count()) if spec is not None and value else None
+
+
+def place_of(kind: FlowKind, problem: Mapping[str, str]) -> str:
+    """What a problem is about, in words: a target field, or a value without a line, as in ``Invoice status 25``; ``""``
+    for the record as a whole."""
+    spec, value = _spec_and_value(kind, problem) if problem.get("code") == UNMAPPED else (None, "")
+    if spec is not None:
+        return f"{spec.label} {Gap(spec, value, 0).words or '(none)'}"
+    return label_of(kind.target, problem["field"]) if problem.get("field") else ""
+
+
+def _spec_and_value(kind: FlowKind, problem: Mapping[str, str]) -> tuple[ValueMapSpec | None, str]:
+    name, _, value = str(problem.get("field", "")).partition(" ")
+    return next((spec for spec in kind.value_maps if spec.source == name), None), value
 
 
 def _alike(delivery: Delivery) -> QuerySet[Delivery]:

@@ -400,6 +400,8 @@ def test_many_rows_are_counted_to_a_bound(house: House, flow: Flow, monkeypatch:
     response = sign_in(house.olga).get("/clinic/integrations/delivery/")
     assert "More than 60" in body(response)
     assert response.context["pages"]["last"] == 2
+    beyond = sign_in(house.olga).get("/clinic/integrations/delivery/?p=9")
+    assert (beyond.context["pages"]["number"], len(beyond.context["rows"])) == (2, 20)
 
 
 @pytest.mark.parametrize(

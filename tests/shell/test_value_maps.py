@@ -212,6 +212,10 @@ def test_a_map_is_tried_on_a_real_record_before_it_is_published(bills_on_stage: 
     assert maps_of(bills_on_stage) == {} and len(bills_on_stage.shop.orders) == 1
 
 
+def test_the_desk_says_which_value_a_record_waits_for(bills_on_stage: Stage, olga_at: Client) -> None:
+    assert "Invoice status 25" in text(olga_at.get("/clinic/integrations/delivery/"))
+
+
 def test_a_viewer_tries_the_published_map_only(bills_on_stage: Stage, vik_at: Client) -> None:
     key = next(key for key, code in bills_on_stage.held().items() if code == "unmapped_value")
     given = sent({"lines": {"25": "mark_paid"}, "revision": "1"}, do="try", asked=key)
