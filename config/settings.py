@@ -58,10 +58,10 @@ INSTALLED_APPS = [
     "django_q",
     "django_structlog",
     "csp",
-    "config.apps.ConfigConfig",
     "tenants.apps.TenantsConfig",
     "integrations.apps.IntegrationsConfig",
     "reconciliation.apps.ReconciliationConfig",
+    "config.apps.ConfigConfig",
 ]
 
 MIDDLEWARE = [

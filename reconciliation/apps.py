@@ -8,9 +8,7 @@ class ReconciliationConfig(AppConfig):
     def ready(self) -> None:
         """Enters what the pulse rings for, and who keeps what a repair's writes replace."""
         from integrations.services import errands, witness  # noqa: PLC0415 - models are not loaded before
-        from reconciliation.errands import ERRANDS  # noqa: PLC0415
         from reconciliation.preimages import PREIMAGES  # noqa: PLC0415
 
-        for errand in ERRANDS:
-            errands.enter(errand)
+        errands.enter("reconciliation.errands")
         witness.enter(PREIMAGES)

@@ -1,10 +1,12 @@
 """Work that rooms above this one do in the clinics' name: the pulse asks whether it is due, and rings for it.
 
-An import only ever points down, so whoever has such work enters it here, when its app is ready.
+An import only ever points down, so whoever has such work names its module here, when its app is ready. The module is
+imported when the errands are asked for: a command that runs none does not wait for it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 from integrations.services.pulse import Ring
 
@@ -22,18 +24,19 @@ class Errand:
     sweep: Callable[[int], int] = lambda _: 0
 
 
-_ERRANDS: dict[str, Errand] = {}
+_MODULES: list[str] = []
 
 
-def enter(errand: Errand) -> None:
-    """Adds an errand; entered again, it takes its own place."""
-    _ERRANDS[errand.name] = errand
+def enter(module: str) -> None:
+    """Adds what the module lists as ``ERRANDS``."""
+    if module not in _MODULES:
+        _MODULES.append(module)
 
 
 def errands() -> Sequence[Errand]:
-    return tuple(_ERRANDS.values())
+    return tuple(errand for module in _MODULES for errand in import_module(module).ERRANDS)
 
 
 def task_of(name: str) -> Callable[[int, int], str]:
     """Raises KeyError for an errand nobody entered."""
-    return _ERRANDS[name].task
+    return {errand.name: errand.task for errand in errands()}[name]

@@ -47,8 +47,15 @@ def test_the_command_search_goes_to_a_page(visit: Visit, people: House) -> None:
     assert ana.page.url != f"{ana.origin}/agency/"
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1280, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [
+        pytest.param(1280, False, id="desk-light"),
+        pytest.param(PHONE, True, id="phone-dark"),
+        pytest.param(1280, True, id="desk-dark", marks=pytest.mark.proof),
+        pytest.param(PHONE, False, id="phone-light", marks=pytest.mark.proof),
+    ],
+)
 def test_every_list_of_both_sites_is_quiet_and_readable(visit: Visit, people: House, width: int, dark: bool) -> None:
     for person, site in ((people.ana, "agency"), (people.olga, "clinic")):
         window = visit(width=width, dark=dark)
