@@ -1,8 +1,9 @@
 """The joins cost the same for each key, also in tables that were filled a moment ago and have no statistics yet."""
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import pytest
 from django.db import connection
@@ -79,3 +80,60 @@ def test_both_sides_are_joined_by_link_and_by_marker(flow: Flow) -> None:
         alone = joining.alone_rows(job, REPORT, None)
     assert counts == {"agree": ROWS // 2, "left_out": 0, "others": 0}
     assert {row.parts for row in pairs} == {("agree",)} and len(pairs) == ROWS // 2 and alone == []
+
+
+LIVE, OUT, MERGED = Standing.LIVE, Standing.LEFT_OUT, Standing.MERGED
+Left: TypeAlias = tuple[str, Standing, bytes]
+Right: TypeAlias = tuple[str, str, bytes]
+"""Key, standing and fingerprint; key, marker and fingerprint."""
+ODD = 'a,"b"\n\\.é'
+
+
+@dataclass(frozen=True)
+class Case:
+    """``pairs`` have a plus where a link joins them; ``alone`` are target records with their markers."""
+
+    links: Sequence[tuple[str, str]]
+    lefts: Sequence[Left]
+    rights: Sequence[Right]
+    counts: tuple[int, int, int]
+    pairs: Mapping[str, str]
+    alone: Mapping[str, str] = field(default_factory=dict)
+
+
+CASES = {
+    "agree": Case([("1", "9")], [("1", LIVE, b"a")], [("9", "1", b"a")], (1, 0, 0), {}),
+    "unlike": Case([("1", "9")], [("1", LIVE, b"a")], [("9", "", b"b")], (0, 0, 0), {"1": "9+"}),
+    "another's marker": Case([("1", "9")], [("1", LIVE, b"a")], [("9", "2", b"a")], (0, 0, 0), {"1": "9+"}),
+    "by marker": Case([], [("1", LIVE, b"a")], [("9", "1", b"a")], (0, 0, 0), {"1": "9"}),
+    "marker twice": Case([], [("1", LIVE, b"a")], [("8", "1", b"a"), ("9", "1", b"a")], (0, 0, 0), {"1": "8"}, {"9": "1"}),
+    "missing right": Case([("1", "9")], [("1", LIVE, b"a")], [], (0, 0, 0), {"1": "9+"}),
+    "missing left": Case([("1", "9")], [], [("9", "1", b"a")], (0, 0, 0), {"1": "9+"}),
+    "linked to nothing": Case([("1", "9")], [], [], (0, 0, 0), {"1": "9+"}),
+    "the target's own": Case([], [("1", LIVE, b"a")], [("9", "", b"a")], (0, 0, 1), {"1": ""}),
+    "left out, there": Case([], [("1", OUT, b"")], [("9", "1", b"a")], (0, 1, 1), {}),
+    "left out, linked": Case([("1", "9")], [("1", OUT, b"")], [("9", "1", b"a")], (0, 1, 1), {}),
+    "merged": Case([], [("1", MERGED, b"")], [], (0, 1, 0), {}),
+    "merged, linked": Case([("1", "9")], [("1", MERGED, b"")], [], (0, 0, 0), {"1": "9+"}),
+    "odd keys": Case([(ODD, ODD + "9")], [(ODD, LIVE, b"a")], [(ODD + "9", ODD, b"b")], (0, 0, 0), {ODD: ODD + "9+"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_each_record_is_counted_or_set_aside(house: House, case: Case) -> None:
+    """K39."""
+    flow = make_flow(house.harbour)
+    for link in case.links:
+        make_link(flow, *link)
+    with tenant_tx(flow.tenant_id):
+        left = [(REPORT, Side.LEFT.value, key, "", standing.value, told, b"") for key, standing, told in case.lefts]
+        right = [(REPORT, Side.RIGHT.value, key, marker, "live", told, b"") for key, marker, told in case.rights]
+        insert_rows(Staged, COLUMNS, [*left, *right])
+        job = load_job(flow.pk)
+        counts = joining.join(job, REPORT)
+        paired = Staged.objects.filter(side=Side.PAIR).values_list("key", "marker", "standing")
+        made = {key: target + "+" * bool(how) for key, target, how in paired}
+        lonely = dict(Staged.objects.filter(side=Side.ALONE).values_list("key", "marker"))
+    assert tuple(counts.values()) == case.counts
+    assert made == case.pairs
+    assert lonely == case.alone
