@@ -15,6 +15,7 @@ from integrations.services.jobs import Job
 from reconciliation.compare import AGREE, LEFT_OUT, OTHERS, Standing
 from reconciliation.layout import Layout, Memory
 from reconciliation.models import Side
+from reconciliation.staging import BETWEEN, agreed_so_far
 from tenants.walls import current_tenant_id, text_array
 
 PAGE = 2000
@@ -41,17 +42,26 @@ _LEFT, _RIGHT, _PAIR, _ALONE = (
     f"{_STAGED} AND side = {side.value}" for side in (Side.LEFT, Side.RIGHT, Side.PAIR, Side.ALONE)
 )
 
+_AGREED = f"{_STAGED} AND side = {Side.AGREED.value}"
+
 # Tables that were filled a moment ago have no statistics, and a plan made without would read a whole side for every key.
-_BY_HASH_OR_ORDER = "SELECT set_config('enable_nestloop', 'off', true)"
+# The links of the few that are left are looked up one by one.
+_BY_HASH = "SELECT set_config('enable_nestloop', 'off', true)"
 # ``claims``: of the target records without a link that carry a source's key the first is its counterpart, unless the
 # source has a link.
 _JOIN = f"""
-WITH odd AS MATERIALIZED (
-    SELECT l.key AS left_key, k.source_key, k.target_key, r.key AS right_key, r.marker,
-        l.standing = '{Standing.LEFT_OUT}' OR (l.standing = '{Standing.MERGED}' AND k.source_key IS NULL) AS is_left_out
-    FROM (SELECT key, standing, fingerprint FROM {_LEFT}) AS l
-    FULL JOIN (SELECT source_key, target_key FROM {_LINK}) AS k ON k.source_key = l.key
-    FULL JOIN (SELECT key, marker, fingerprint FROM {_RIGHT}) AS r ON r.key = k.target_key
+WITH l AS MATERIALIZED (
+    SELECT own.*, k.target_key FROM (SELECT key, standing, fingerprint FROM {_LEFT}) AS own
+    LEFT JOIN LATERAL (SELECT target_key FROM {_LINK} AND source_key = own.key OFFSET 0) AS k ON true
+), r AS MATERIALIZED (
+    SELECT own.*, k.source_key FROM (SELECT key, marker, fingerprint FROM {_RIGHT}) AS own
+    LEFT JOIN LATERAL (SELECT source_key FROM {_LINK} AND target_key = own.key OFFSET 0) AS k ON true
+), odd AS MATERIALIZED (
+    SELECT l.key AS left_key, coalesce(r.source_key, CASE WHEN l.target_key IS NOT NULL THEN l.key END) AS source_key,
+        coalesce(l.target_key, CASE WHEN r.source_key IS NOT NULL THEN r.key END) AS target_key,
+        r.key AS right_key, r.marker,
+        l.standing = '{Standing.LEFT_OUT}' OR (l.standing = '{Standing.MERGED}' AND l.target_key IS NULL) AS is_left_out
+    FROM l FULL JOIN r ON r.key = l.target_key
     WHERE (l.fingerprint = r.fingerprint AND r.marker IN ('', l.key)) IS NOT TRUE
 ), claims AS (
     SELECT marker, min(right_key) AS right_key FROM odd WHERE source_key IS NULL AND marker <> '' GROUP BY marker
@@ -68,14 +78,28 @@ WITH odd AS MATERIALIZED (
     SELECT %(tenant)s, %(report)s, {Side.ALONE.value}, right_key, marker, '', ''
     FROM odd LEFT JOIN (SELECT claimed FROM rows) AS taken ON taken.claimed = odd.right_key
     WHERE left_key IS NULL AND source_key IS NULL AND marker <> '' AND taken.claimed IS NULL
+), counted AS (
+    SELECT (SELECT count(*) FROM l) - count(left_key) AS agree, count(*) FILTER (WHERE is_left_out) AS left_out,
+        count(*) FILTER (WHERE is_left_out AND coalesce(right_key, claimed) IS NOT NULL)
+            + count(*) FILTER (WHERE left_key IS NULL AND source_key IS NULL AND marker = '') AS others,
+        count(source_key) AS links
+    FROM rows
 )
-SELECT (SELECT count(*) FROM {_LEFT}) - count(left_key),
-    count(*) FILTER (WHERE is_left_out),
-    count(*) FILTER (WHERE is_left_out AND coalesce(right_key, claimed) IS NOT NULL)
-        + count(*) FILTER (WHERE left_key IS NULL AND source_key IS NULL AND marker = '')
-FROM rows"""  # noqa: S608 - constants only
+SELECT agree, left_out, others, agree + links FROM counted"""  # noqa: S608 - constants only
+_LINKS = f"SELECT count(*) FROM {_LINK}"  # noqa: S608
+# Links of which neither end was read.
+_DEAD = f"""
+INSERT INTO reconciliation_staged (tenant_id, report_number, side, key, marker, standing, digests)
+SELECT %(tenant)s, %(report)s, {Side.PAIR.value}, k.source_key, k.target_key, '{LINKED}', ''
+FROM (SELECT source_key, target_key FROM {_LINK}) AS k
+LEFT JOIN (SELECT unnest(string_to_array(convert_from(digests, 'UTF8'), %(between)s)) AS key FROM {_AGREED}) AS agreed
+    ON agreed.key = k.source_key
+LEFT JOIN (SELECT key FROM {_LEFT}) AS l ON l.key = k.source_key
+LEFT JOIN (SELECT key FROM {_RIGHT}) AS r ON r.key = k.target_key
+WHERE agreed.key IS NULL AND l.key IS NULL AND r.key IS NULL"""  # noqa: S608
 
-# Key by key, for the same want of statistics.
+# Key by key, for the same want of statistics. A record that is named by two, and left the stage since it agrees with one, is
+# linked and in no pair.
 _PAIR_PAGE = f"""
 WITH page AS MATERIALIZED (
     SELECT key, marker, standing FROM {_PAIR} AND key > %(place)s ORDER BY key LIMIT %(limit)s)
@@ -85,8 +109,10 @@ LEFT JOIN LATERAL (SELECT standing, digests, marker FROM {_RIGHT} AND key = page
 ORDER BY page.key"""  # noqa: S608
 _ALONE_PAGE = f"""
 WITH page AS MATERIALIZED (SELECT key, marker FROM {_ALONE} AND key > %(place)s ORDER BY key LIMIT %(limit)s)
-SELECT page.key, page.marker, l.key IS NOT NULL FROM page
+SELECT page.key, page.marker, l.key IS NOT NULL OR (k.source_key IS NOT NULL AND p.key IS NULL) FROM page
 LEFT JOIN LATERAL (SELECT key FROM {_LEFT} AND key = page.marker OFFSET 0) AS l ON true
+LEFT JOIN LATERAL (SELECT source_key FROM {_LINK} AND source_key = page.marker OFFSET 0) AS k ON true
+LEFT JOIN LATERAL (SELECT key FROM {_PAIR} AND key = page.marker OFFSET 0) AS p ON true
 ORDER BY page.key"""  # noqa: S608
 _STATES = """
 SELECT source_key, digests, dropped, gone FROM integrations_linkstate
@@ -94,11 +120,16 @@ WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND source_key = ANY(%(keys)
 
 
 def join(job: Job, report_id: int) -> Mapping[str, int]:
-    """Sets aside what does not simply agree, and counts the rest. Call inside the clinic's transaction."""
+    """Sets aside what does not simply agree, and counts the rest of what is staged. Call inside the clinic's
+    transaction."""
+    given = {**_given(job, report_id), "between": BETWEEN}
     with database.cursor() as cursor:
-        cursor.execute(_BY_HASH_OR_ORDER)
-        cursor.execute(_JOIN, _given(job, report_id))
-        agree, left_out, others = cursor.fetchone()
+        cursor.execute(_BY_HASH)
+        cursor.execute(_JOIN, given)
+        agree, left_out, others, links = cursor.fetchone()
+        cursor.execute(_LINKS, given)
+        if cursor.fetchone() != (agreed_so_far(report_id) + links,):
+            cursor.execute(_DEAD, given)
     return {AGREE: agree, LEFT_OUT: left_out, OTHERS: others}
 
 

@@ -24,7 +24,7 @@ from integrations.services.intake import HAUL_ROWS, HAUL_S, WORTH_READING_AHEAD
 from integrations.services.jobs import Job, load_job
 from integrations.toolkit.http import Client
 from reconciliation import judging, mailing, staging
-from reconciliation.compare import LEFT_PARTS, PARTS, RIGHT_PARTS, side_total
+from reconciliation.compare import AGREE, LEFT_PARTS, PARTS, RIGHT_PARTS, side_total
 from reconciliation.joining import Row, alone_rows, join, pair_rows
 from reconciliation.layout import Layout
 from reconciliation.models import Mismatch, Phase, Report, ReportState
@@ -249,8 +249,9 @@ class Work:
             return staging.keys_after(self.job, place)
 
     def _keep_right(self, pages: Sequence[Page]) -> None:
-        staged = staging.stage_right(self.report.pk, self.layout, self.job, pages)
-        self._advance(pages[-1].next, Phase.JOIN, read_right=F("read_right") + staged)
+        read, agreed = staging.stage_right(self.report.pk, self.layout, self.job, pages)
+        counts = _added({AGREE: agreed})
+        self._advance(pages[-1].next, Phase.JOIN, read_right=F("read_right") + read, **counts)
 
     def _read(self, read: Callable[[str | None], Page], keep: Callable[[Sequence[Page]], None]) -> None:
         """One side, to its end or the slice's: a haul is kept while the next one is read. What came before an error is

@@ -4,6 +4,9 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, TypeAlias
+
+from django.db import connection as database
 
 from integrations.connectors.base import Ask, Page
 from integrations.core.errors import SyncError, VendorChanged
@@ -21,14 +24,14 @@ from integrations.toolkit.http import Client
 from reconciliation.compare import Standing
 from reconciliation.layout import Layout, Prints
 from reconciliation.models import Side, Staged
-from tenants.walls import insert_rows
+from tenants.walls import insert_rows, text_array
 
 COLUMNS = ("report_number", "side", "key", "marker", "standing", "fingerprint", "digests")
 AGAIN = (
     "(tenant_id, report_number, side, key) DO UPDATE SET marker = excluded.marker, standing = excluded.standing,"
     " fingerprint = excluded.fingerprint, digests = excluded.digests"
 )
-FORM = "2"
+FORM = "3"
 """Of what is staged: a report that another release began in another form begins anew."""
 NOT_COMPARED = Prints(None, b"")
 BY_KEY = 100  # target records to a page where the target has no list
@@ -136,22 +139,87 @@ def read_right(job: Job, client: Client, place: str | None, keys: Sequence[str])
     return Page(list(found.values()), onward, broken=tuple(unread.items()))
 
 
+Row: TypeAlias = tuple[str, str, Standing, Prints]
+"""Key, marker, standing, prints."""
+
+
 def stage_left(report_id: int, layout: Layout, made: Mapping[str, Left]) -> int:
     """How many records were staged, some perhaps again. Call inside the clinic's transaction."""
-    rows = []
+    rows: list[Row] = []
     for left in made.values():
         prints = layout.wished(left.fields) if left.standing in (Standing.LIVE, Standing.GONE) else NOT_COMPARED
         rows.append((left.key, "", left.standing, prints))
-    return _stage(report_id, Side.LEFT, rows)
+    return stage(report_id, Side.LEFT, rows)
 
 
-def stage_right(report_id: int, layout: Layout, job: Job, pages: Iterable[Page]) -> int:
-    rows: dict[str, tuple[str, str, Standing, Prints]] = {}
+def stage_right(report_id: int, layout: Layout, job: Job, pages: Iterable[Page]) -> tuple[int, int]:
+    """How many records were read, and how many of them agree with the source."""
+    rows: dict[str, Row] = {}
     for page in pages:
         rows |= {key: (key, "", Standing.HELD, NOT_COMPARED) for key, _ in page.broken}
         for record in page.records:
             rows[record.key] = (record.key, marker_of(job, record), Standing.LIVE, layout.there(record.values))
-    return _stage(report_id, Side.RIGHT, list(rows.values()))
+    return len(rows), match(report_id, job, rows)
+
+
+def match(report_id: int, job: Job, rows: Mapping[str, Row]) -> int:
+    """Compares target records with what was staged of the source; how many agree. Those, and their equals, need no second
+    look: both leave the stage, and only their keys are kept. A record that is told twice, and agreed the first time, is
+    looked at again. Call inside the clinic's transaction."""
+    agreed = _agreed(job, report_id, rows)
+    if agreed:
+        with database.cursor() as cursor:
+            cursor.execute(_LEAVE, {"tenant": job.tenant_id, "report": report_id, "keys": text_array(agreed.values())})
+        kept = BETWEEN.join(agreed.values()).encode()
+        insert_rows(
+            Staged, COLUMNS, [(report_id, Side.AGREED.value, min(agreed.values()), str(len(agreed)), "", None, kept)]
+        )
+    stage(report_id, Side.RIGHT, [row for key, row in rows.items() if key not in agreed])
+    return len(agreed)
+
+
+BETWEEN = "\x1f"  # in no vendor's key
+_LEAVE = f"""
+DELETE FROM reconciliation_staged
+WHERE tenant_id = %(tenant)s AND report_number = %(report)s AND side = {Side.LEFT.value} AND key = ANY(%(keys)s::text[])
+"""  # noqa: S608 - constants only
+# Key by key: without statistics, all of a clinic's links, and a whole side, look as few as those of a page.
+_AGREED = f"""
+SELECT told.key, k.source_key
+FROM unnest(%(keys)s::text[], %(markers)s::text[], %(prints)s::bytea[]) AS told(key, marker, fingerprint)
+CROSS JOIN LATERAL (SELECT source_key FROM integrations_link
+    WHERE tenant_id = %(tenant)s AND target_key = told.key AND source_id = %(source)s AND target_id = %(target)s
+        AND source_stream = %(source_stream)s AND target_stream = %(target_stream)s OFFSET 0) AS k
+CROSS JOIN LATERAL (SELECT fingerprint FROM reconciliation_staged
+    WHERE tenant_id = %(tenant)s AND report_number = %(report)s AND side = {Side.LEFT.value} AND key = k.source_key
+    OFFSET 0) AS l
+WHERE l.fingerprint = told.fingerprint AND told.marker IN ('', k.source_key) AND strpos(k.source_key, %(between)s) = 0
+"""  # noqa: S608
+
+
+def _agreed(job: Job, report_id: int, rows: Mapping[str, Row]) -> dict[str, str]:
+    """By target key, the source key of a record that is linked to it and equal."""
+    given: dict[str, Any] = {
+        "keys": text_array(rows),
+        "markers": text_array(marker for _, marker, *_ in rows.values()),
+        "prints": [prints.fingerprint for *_, prints in rows.values()],
+        "between": BETWEEN,
+        "tenant": job.tenant_id,
+        "report": report_id,
+        "source": job.source.pk,
+        "target": job.target.pk,
+        "source_stream": job.source_stream.name,
+        "target_stream": job.target_stream.name,
+    }
+    with database.cursor() as cursor:
+        cursor.execute(_AGREED, given)
+        return dict(cursor.fetchall())
+
+
+def agreed_so_far(report_id: int) -> int:
+    """How many agreed while the target was read. Call inside the clinic's transaction."""
+    sheets = Staged.objects.filter(report_number=report_id, side=Side.AGREED)
+    return sum(map(int, sheets.values_list("marker", flat=True)))
 
 
 def marker_of(job: Job, record: Record) -> str:
@@ -163,7 +231,7 @@ def marker_of(job: Job, record: Record) -> str:
 def mark(report_id: int) -> None:
     """Begins a stage: as long as this row is there, so is all that was staged."""
     forget(report_id)
-    _stage(report_id, Side.MARK, [("mark", "", Standing.ABSENT, NOT_COMPARED)])
+    stage(report_id, Side.MARK, [("mark", "", Standing.ABSENT, NOT_COMPARED)])
 
 
 def is_marked(report_id: int) -> bool:
@@ -174,7 +242,7 @@ def forget(report_id: int) -> None:
     Staged.objects.filter(report_number=report_id)._raw_delete(Staged.objects.db)
 
 
-def _stage(report_id: int, side: Side, rows: Sequence[tuple[str, str, Standing, Prints]]) -> int:
+def stage(report_id: int, side: Side, rows: Sequence[Row]) -> int:
     told = (
         (report_id, side.value, key, marker, standing.value, prints.fingerprint, prints.digests)
         for key, marker, standing, prints in rows

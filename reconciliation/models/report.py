@@ -200,6 +200,8 @@ class Side(models.IntegerChoices):
     ``standing`` says whether by a link."""
     ALONE = 4
     """And a target record without a link that carries a source key."""
+    AGREED = 5
+    """Keys of source records that a haul of target records agreed with, in ``digests``; ``marker`` is their number."""
 
 
 class Staged(TenantModel):
@@ -207,7 +209,8 @@ class Staged(TenantModel):
 
     The table is not logged: a crash of the database empties it, whole, and the report begins anew. ``report_number`` has
     no key, the clinic's none either, and no row a number of its own: they would cost as much as the rows.
-    ``fingerprint`` is null where a record cannot be compared.
+    Source records are there until their counterparts are read and agree with them; of the target those that agree with
+    none. ``fingerprint`` is null where a record cannot be compared.
     """
 
     pk = models.CompositePrimaryKey("tenant_id", "report_number", "side", "key")

@@ -10,8 +10,9 @@ from django.db import connection
 
 from integrations.models import Flow
 from integrations.services.jobs import load_job
-from reconciliation import joining
+from reconciliation import joining, staging
 from reconciliation.compare import Standing
+from reconciliation.layout import Prints
 from reconciliation.models import Side, Staged
 from reconciliation.staging import COLUMNS, layout_of
 from tenants.walls import insert_rows, tenant_tx
@@ -66,10 +67,12 @@ def test_no_question_reads_a_side_for_every_key(flow: Flow) -> None:
         plans = plans_of(lambda: joining.join(job, REPORT))
         plans += plans_of(lambda: joining.pair_rows(job, REPORT, layout_of(job), None))
         plans += plans_of(lambda: joining.alone_rows(job, REPORT, None))
-    assert len(plans) == 4
-    steps = [one for plan in plans for one in plan]
+    assert len(plans) == 5
+    steps = [one for plan in plans for one in plan if one.get("Relation Name") != "integrations_link"]
     assert [one for one in steps if one["Actual Loops"] * one.get("Rows Removed by Filter", 0) > 2 * ROWS] == []
-    assert [one for one in plans[0] if one["Node Type"] == "Nested Loop"] == []
+    scans = [one for one in plans[0] if one["Node Type"].endswith("Scan") and "Index Name" not in one]
+    read = [one["Actual Loops"] for one in scans if one.get("Relation Name") == "reconciliation_staged"]
+    assert set(read) <= {1}, "each side is read once"
 
 
 def test_both_sides_are_joined_by_link_and_by_marker(flow: Flow) -> None:
@@ -105,6 +108,7 @@ CASES = {
     "agree": Case([("1", "9")], [("1", LIVE, b"a")], [("9", "1", b"a")], (1, 0, 0), {}),
     "unlike": Case([("1", "9")], [("1", LIVE, b"a")], [("9", "", b"b")], (0, 0, 0), {"1": "9+"}),
     "another's marker": Case([("1", "9")], [("1", LIVE, b"a")], [("9", "2", b"a")], (0, 0, 0), {"1": "9+"}),
+    "a second one with its marker": Case([("1", "9")], [("1", LIVE, b"a")], [("9", "1", b"a"), ("8", "1", b"a")], (1, 0, 0), {}, {"8": "1"}),
     "by marker": Case([], [("1", LIVE, b"a")], [("9", "1", b"a")], (0, 0, 0), {"1": "9"}),
     "marker twice": Case([], [("1", LIVE, b"a")], [("8", "1", b"a"), ("9", "1", b"a")], (0, 0, 0), {"1": "8"}, {"9": "1"}),
     "missing right": Case([("1", "9")], [("1", LIVE, b"a")], [], (0, 0, 0), {"1": "9+"}),
@@ -119,21 +123,63 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("is_matched", [False, True], ids=["staged", "matched"])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_each_record_is_counted_or_set_aside(house: House, case: Case) -> None:
-    """K39."""
+def test_each_record_is_counted_or_set_aside(house: House, case: Case, is_matched: bool) -> None:
+    """Whether what agrees left the stage while the target was read or not (K39)."""
     flow = make_flow(house.harbour)
     for link in case.links:
         make_link(flow, *link)
     with tenant_tx(flow.tenant_id):
-        left = [(REPORT, Side.LEFT.value, key, "", standing.value, told, b"") for key, standing, told in case.lefts]
-        right = [(REPORT, Side.RIGHT.value, key, marker, "live", told, b"") for key, marker, told in case.rights]
-        insert_rows(Staged, COLUMNS, [*left, *right])
         job = load_job(flow.pk)
+        staging.stage(REPORT, Side.LEFT, [(key, "", standing, Prints(told, b"")) for key, standing, told in case.lefts])
+        rights = {key: (key, marker, LIVE, Prints(told, b"")) for key, marker, told in case.rights}
+        if is_matched:
+            assert staging.match(REPORT, job, rights) == case.counts[0]
+        else:
+            staging.stage(REPORT, Side.RIGHT, list(rights.values()))
         counts = joining.join(job, REPORT)
         paired = Staged.objects.filter(side=Side.PAIR).values_list("key", "marker", "standing")
         made = {key: target + "+" * bool(how) for key, target, how in paired}
         lonely = dict(Staged.objects.filter(side=Side.ALONE).values_list("key", "marker"))
-    assert tuple(counts.values()) == case.counts
-    assert made == case.pairs
-    assert lonely == case.alone
+        left = Staged.objects.filter(side__in=(Side.LEFT, Side.RIGHT)).count()
+    agree, left_out, others = counts.values()
+    assert (agree + case.counts[0] * is_matched, left_out, others) == case.counts
+    assert (made, lonely) == (case.pairs, case.alone)
+    assert left == len(case.lefts) + len(case.rights) - 2 * case.counts[0] * is_matched
+
+
+@pytest.mark.parametrize(
+    ("left", "is_surplus"),
+    [([("1", LIVE, b"a")], True), ([("1", LIVE, b"b")], True), ([], False)],
+    ids=["agrees", "unlike", "gone"],
+)
+def test_a_second_record_with_a_marker_is_too_much_where_the_first_has_its_own(
+    house: House, left: Sequence[Left], is_surplus: bool
+) -> None:
+    flow = make_flow(house.harbour)
+    make_link(flow, "1", "9")
+    with tenant_tx(flow.tenant_id):
+        job = load_job(flow.pk)
+        staging.stage(REPORT, Side.LEFT, [(key, "", standing, Prints(told, b"")) for key, standing, told in left])
+        staging.match(REPORT, job, {key: (key, "1", LIVE, Prints(b"a", b"")) for key in ("8", "9")})
+        joining.join(job, REPORT)
+        (row,) = joining.alone_rows(job, REPORT, None)
+    assert (row.target_key, row.source_key, row.is_surplus) == ("8", "1", is_surplus)
+
+
+def test_a_link_to_nothing_is_found_among_those_that_agree(house: House) -> None:
+    flow = make_flow(house.harbour)
+    keys = [f"{number}" for number in range(5)]
+    for key in keys:
+        make_link(flow, key, f"7{key}")
+    with tenant_tx(flow.tenant_id):
+        job = load_job(flow.pk)
+        same = Prints(b"a", b"")
+        staging.stage(REPORT, Side.LEFT, [(key, "", LIVE, same) for key in keys[1:]])
+        for haul in (keys[1:3], keys[3:]):
+            staging.match(REPORT, job, {f"7{key}": (f"7{key}", key, LIVE, same) for key in haul})
+        assert staging.agreed_so_far(REPORT) == 4
+        assert joining.join(job, REPORT)["agree"] == 0
+        paired = list(Staged.objects.filter(side=Side.PAIR).values_list("key", "marker"))
+    assert paired == [("0", "70")]
