@@ -1,7 +1,8 @@
-"""Both sides joined: who agrees, and who must be looked at again.
+"""What is left of both sides, joined: who must be looked at again.
 
-One statement joins all there is and sets aside what does not simply agree, which is little as a rule. That is then walked
-in the order of its keys, a page at a time, so that it can be cut anywhere and asked on from there.
+What agrees left the stage while the target was read; the rest is little as a rule. One statement joins it by links and
+markers and sets it aside. That is then walked in the order of its keys, a page at a time, so that it can be cut anywhere and
+asked on from there.
 """
 
 import json
@@ -41,7 +42,6 @@ _LINK = """integrations_link WHERE tenant_id = %(tenant)s AND source_id = %(sour
 _LEFT, _RIGHT, _PAIR, _ALONE = (
     f"{_STAGED} AND side = {side.value}" for side in (Side.LEFT, Side.RIGHT, Side.PAIR, Side.ALONE)
 )
-
 _AGREED = f"{_STAGED} AND side = {Side.AGREED.value}"
 
 # Tables that were filled a moment ago have no statistics, and a plan made without would read a whole side for every key.

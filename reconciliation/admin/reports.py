@@ -86,6 +86,11 @@ def unequal_cell(row: Report) -> Cell:
     return {"text": f"{unequal(row):,}" if row.state == ReportState.DONE else "–"}
 
 
+def read_cell(row: Report, compared: int, read: int) -> Cell:
+    """A side's records: of a report that is not done, those that were read so far."""
+    return {"text": f"{compared if row.state == ReportState.DONE else read:,}"}
+
+
 def took_cell(row: Report) -> Cell:
     return {"text": lasted(row.finished_at - row.started_at) if row.finished_at else "still going"}
 
@@ -119,8 +124,8 @@ class ReportAdmin(RecordAdmin):
         Column("State", state_cell),
         Column("Agreement", agreement_cell, num=True),
         Column("Do not agree", unequal_cell, num=True),
-        Column("At the source", lambda row: {"text": f"{row.left or row.read_left:,}"}, num=True),
-        Column("At the target", lambda row: {"text": f"{row.right or row.read_right:,}"}, num=True),
+        Column("At the source", lambda row: read_cell(row, row.left, row.read_left), num=True),
+        Column("At the target", lambda row: read_cell(row, row.right, row.read_right), num=True),
         Column("Took", took_cell, num=True),
         CLINIC,
     )
