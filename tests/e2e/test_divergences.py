@@ -21,7 +21,7 @@ from tenants.walls import tenant_tx
 from tests.conftest import House
 from tests.repairs import approved, proposed, steps, taken_back
 from tests.reports import Seen, compared, copy_customer, customer, edit, mark, patients, rows, seen
-from tests.stage import Stage, open_wide, stage
+from tests.stage import SHOP, Stage, open_wide, stage
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 WHOLE = int(os.environ.get("SUTURE_PROOF_RECORDS", "100000"))
@@ -31,8 +31,10 @@ Plant = Callable[[Stage, str, str], Seen]
 
 @pytest.fixture
 def clinic(house: House) -> Iterator[Stage]:
+    """How long bulk runs take is shown elsewhere."""
     with stage(house.harbour) as built:
         open_wide(built)
+        built.shopify.vendor.configure(SHOP, bulk_rows_per_s=50_000)
         yield built
 
 
@@ -130,7 +132,7 @@ def test_all_are_found_none_is_invented_and_the_plan_mends_what_can_be_mended(
     names = [f"p{number}" for number in range(among)]
     with _timed("synced"):
         keys = patients(clinic, names)
-        clinic.sync()
+        clinic.sync(max_wait_s=600)
     planted = _plant(clinic, keys, iter(names), each)
     with _timed("compared"):
         report = compared(clinic)
