@@ -42,7 +42,7 @@ _LINK = """integrations_link WHERE tenant_id = %(tenant)s AND source_id = %(sour
 _LEFT, _RIGHT, _PAIR, _ALONE = (
     f"{_STAGED} AND side = {side.value}" for side in (Side.LEFT, Side.RIGHT, Side.PAIR, Side.ALONE)
 )
-_AGREED = f"{_STAGED} AND side = {Side.AGREED.value}"
+_AGREED_KEYS = f"{_STAGED} AND side = {Side.AGREED.value}"
 
 # Tables that were filled a moment ago have no statistics, and a plan made without would read a whole side for every key.
 # The links of the few that are left are looked up one by one.
@@ -86,13 +86,13 @@ WITH l AS MATERIALIZED (
     FROM rows
 )
 SELECT agree, left_out, others, agree + links FROM counted"""  # noqa: S608 - constants only
-_LINKS = f"SELECT count(*) FROM {_LINK}"  # noqa: S608
+_LINKS_COUNT = f"SELECT count(*) FROM {_LINK}"  # noqa: S608
 # Links of which neither end was read.
 _DEAD = f"""
 INSERT INTO reconciliation_staged (tenant_id, report_number, side, key, marker, standing, digests)
 SELECT %(tenant)s, %(report)s, {Side.PAIR.value}, k.source_key, k.target_key, '{LINKED}', ''
 FROM (SELECT source_key, target_key FROM {_LINK}) AS k
-LEFT JOIN (SELECT unnest(string_to_array(convert_from(digests, 'UTF8'), %(between)s)) AS key FROM {_AGREED}) AS agreed
+LEFT JOIN (SELECT unnest(string_to_array(convert_from(digests, 'UTF8'), %(between)s)) AS key FROM {_AGREED_KEYS}) AS agreed
     ON agreed.key = k.source_key
 LEFT JOIN (SELECT key FROM {_LEFT}) AS l ON l.key = k.source_key
 LEFT JOIN (SELECT key FROM {_RIGHT}) AS r ON r.key = k.target_key
@@ -127,7 +127,7 @@ def join(job: Job, report_id: int) -> Mapping[str, int]:
         cursor.execute(_BY_HASH)
         cursor.execute(_JOIN, given)
         agree, left_out, others, links = cursor.fetchone()
-        cursor.execute(_LINKS, given)
+        cursor.execute(_LINKS_COUNT, given)
         if cursor.fetchone() != (agreed_so_far(report_id) + links,):
             cursor.execute(_DEAD, given)
     return {AGREE: agree, LEFT_OUT: left_out, OTHERS: others}
